@@ -1,0 +1,1 @@
+"""Which samples calibrate a quantizer, how they stream into it, and the manifest that says so."""

@@ -1,0 +1,238 @@
+"""A target's profile: what the device is, what it runs well, and what a release for it must keep to.
+
+A figure without a source stays null. Profiles are YAML files in `targets/profiles/`; a user's own is a path.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from targets.errors import TargetError
+from targets.strict import Strict, parse, read_yaml
+
+Task = Literal["image-classification", "text-classification"]
+Scheme = Literal["float32", "float16", "int8-dynamic", "int8-static"]
+IoType = Literal["float32", "int8", "uint8"]
+RuntimeName = Literal["onnxruntime", "litert"]
+Source = Literal["device", "emulated", "predicted", "host"]
+
+SCHEMA = 1
+
+
+class Provenance(Strict):
+    """Where the profile's figures come from."""
+
+    kind: Literal["measured", "published", "vendor", "estimate"]
+    source: str
+    date: str
+
+
+class Core(Strict):
+    """A group of equal cores; `ghz` is the highest clock."""
+
+    uarch: str
+    count: int = Field(ge=1)
+    ghz: float | None = Field(default=None, gt=0)
+    big: bool = False
+
+
+class OperatingSystem(Strict):
+    type: Literal["android", "ios", "linux", "wearos", "web"]
+    min_version: str | None = None
+    abi: str | None = None
+
+
+class Runtime(Strict):
+    """A runtime that ships on the device. `format` follows from it: onnxruntime reads .onnx, litert .tflite."""
+
+    name: RuntimeName
+    min_version: str | None = None
+    delegate: str | None = None  # xnnpack, coreml, edgetpu, cpu ...
+    threads: int = Field(default=1, ge=1, le=64)
+
+    @property
+    def format(self) -> Literal["onnx", "tflite"]:
+        return "onnx" if self.name == "onnxruntime" else "tflite"
+
+
+class Quantization(Strict):
+    """How one task's models are quantized for this target."""
+
+    scheme: Scheme
+    granularity: Literal["per-channel", "per-tensor"] = "per-channel"
+    io_dtype: IoType = "float32"
+    onnx_format: Literal["qdq", "qoperator"] = "qdq"
+    onnx_activations: Literal["uint8", "int8"] = "uint8"
+    onnx_weights: Literal["uint8", "int8"] = "int8"
+    reduce_range: bool = False
+    allow_float_fallback: bool = True
+
+    @model_validator(mode="after")
+    def _io_needs_static(self) -> "Quantization":
+        if self.io_dtype != "float32" and self.scheme != "int8-static":
+            raise ValueError(f"io_dtype {self.io_dtype} needs scheme int8-static, not {self.scheme}")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The scheme as it stands in file names: exact, with `-io8` where inputs and outputs are 8-bit too."""
+        return self.scheme + ("-io8" if self.io_dtype != "float32" else "")
+
+
+class QuantizationByTask(Strict):
+    """Null for a task means that the target takes no such model."""
+
+    image: Quantization | None
+    text: Quantization | None
+
+
+class ExportSettings(Strict):
+    opset: int = Field(default=20, ge=13, le=23)
+    static_shapes: bool = True
+    max_sequence_length: int | None = Field(default=None, ge=8, le=512)
+    banned_ops: tuple[str, ...] = ()  # the field's names in lower case with dashes: hard-swish, gelu ...
+    banned_reason: str | None = None
+    max_transposes: int | None = Field(default=None, ge=0)
+
+
+class LatencyBudget(Strict):
+    """Milliseconds of one inference, batch of one."""
+
+    p50: float | None = Field(default=None, gt=0)
+    p90: float | None = Field(default=None, gt=0)
+    p99: float | None = Field(default=None, gt=0)
+
+
+class AccuracyBudget(Strict):
+    """`min` is top-1 in [0, 1]; `max_drop` is in points (percent) below the teacher; `min_agreement` is the
+    share of test samples on which the ONNX and TFLite files give the same label, in [0, 1]."""
+
+    min: float | None = Field(default=None, ge=0, le=1)
+    max_drop: float | None = Field(default=None, ge=0, le=100)
+    min_agreement: float | None = Field(default=None, ge=0, le=1)
+
+
+class Budgets(Strict):
+    """What a release must keep to; null is no budget. Sizes are megabytes (10**6 bytes)."""
+
+    latency_ms: LatencyBudget = LatencyBudget()
+    cold_start_ms: float | None = Field(default=None, gt=0)
+    size_mb: float | None = Field(default=None, gt=0)
+    peak_mem_mb: float | None = Field(default=None, gt=0)
+    accuracy: AccuracyBudget = AccuracyBudget()
+    confidence: float = Field(default=0.99, gt=0.5, lt=1)
+
+    def tightened_by(self, other: "Budgets") -> "Budgets":
+        """The stricter of both, budget by budget: a recipe may tighten a target's budgets, never loosen them."""
+
+        def least(a: float | None, b: float | None) -> float | None:
+            return min((v for v in (a, b) if v is not None), default=None)
+
+        def most(a: float | None, b: float | None) -> float | None:
+            return max((v for v in (a, b) if v is not None), default=None)
+
+        mine, theirs = self.latency_ms, other.latency_ms
+        return Budgets(
+            latency_ms=LatencyBudget(
+                p50=least(mine.p50, theirs.p50), p90=least(mine.p90, theirs.p90), p99=least(mine.p99, theirs.p99)
+            ),
+            cold_start_ms=least(self.cold_start_ms, other.cold_start_ms),
+            size_mb=least(self.size_mb, other.size_mb),
+            peak_mem_mb=least(self.peak_mem_mb, other.peak_mem_mb),
+            accuracy=AccuracyBudget(
+                min=most(self.accuracy.min, other.accuracy.min),
+                max_drop=least(self.accuracy.max_drop, other.accuracy.max_drop),
+                min_agreement=most(self.accuracy.min_agreement, other.accuracy.min_agreement),
+            ),
+            confidence=max(self.confidence, other.confidence),
+        )
+
+
+class BudgetsByTask(Strict):
+    image: Budgets = Budgets()
+    text: Budgets = Budgets()
+
+
+class Measure(Strict):
+    """How latency is measured. Runs go on until both `min_runs` and `min_seconds` are reached."""
+
+    where: Literal["host", "adb", "ssh", "emulated", "log"] = "host"
+    warmup: int = Field(default=10, ge=0)
+    min_runs: int = Field(default=100, ge=1)
+    max_runs: int = Field(default=2000, ge=1)
+    min_seconds: float = Field(default=1.0, ge=0)
+    pin_cores: tuple[int, ...] | None = None
+
+
+class Baseline(Strict):
+    """A published latency, to hold figures against."""
+
+    model: str
+    dtype: str
+    ms: float
+    source: str
+
+
+class Profile(Strict):
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+    name: str
+    vendor: str | None = None
+    form_factor: Literal["phone", "tablet", "watch", "board", "browser", "computer"]
+    provenance: Provenance
+    soc: str | None = None
+    cores: tuple[Core, ...] = ()
+    isa: tuple[str, ...] = ()
+    ram_mb: int | None = None
+    app_ram_budget_mb: int | None = None
+    os: OperatingSystem
+    runtimes: tuple[Runtime, ...] = Field(min_length=1)
+    quantization: QuantizationByTask
+    export: ExportSettings = ExportSettings()
+    budgets: BudgetsByTask = BudgetsByTask()
+    measure: Measure = Measure()
+    baselines: tuple[Baseline, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_schema_and_single_runtimes(self) -> "Profile":
+        if self.schema_version != SCHEMA:
+            raise ValueError(f"schema {self.schema_version} is not known; this edgepress reads {SCHEMA}")
+        names = [runtime.name for runtime in self.runtimes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a runtime is listed twice: {names}")
+        return self
+
+    def quantization_for(self, task: Task) -> Quantization | None:
+        return self.quantization.image if task == "image-classification" else self.quantization.text
+
+    def budgets_for(self, task: Task) -> Budgets:
+        return self.budgets.image if task == "image-classification" else self.budgets.text
+
+
+PROFILES = Path(__file__).parent / "profiles"
+
+
+def profile_names() -> list[str]:
+    """The ready profiles' ids, sorted."""
+    return sorted(file.stem for file in PROFILES.glob("*.yaml"))
+
+
+def load_profile(name: str) -> Profile:
+    """A ready profile by id, or a profile file by path (it ends in .yaml or .yml).
+
+    Raises TargetError for an unknown name (the nearest is named) and for a wrong file.
+    """
+    if name.endswith((".yaml", ".yml")):
+        file = Path(name)
+    elif name in profile_names():
+        file = PROFILES / f"{name}.yaml"
+    else:
+        import difflib
+
+        near = difflib.get_close_matches(name, profile_names(), n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise TargetError(
+            f"unknown target '{name}': {hint}known: {', '.join(profile_names())}; or give the path of a .yaml profile"
+        )
+    return parse(Profile, read_yaml(file), str(file) if file.parent != PROFILES else f"profile {name}")
