@@ -1,0 +1,100 @@
+"""One live line a stage, with rate and time left; plain lines where there is no terminal."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_EVERY = 15.0  # seconds between the plain lines of one stage
+
+
+@dataclass
+class Meter:
+    """The line of one stage: `advance` counts units done, `note` shows a short text (a loss, an accuracy)."""
+
+    name: str
+    unit: str
+    total: int
+    done: int = 0
+    text: str = ""
+    started: float = field(default_factory=time.monotonic)
+
+    def advance(self, units: int = 1, note: str | None = None) -> None:
+        self.done += units
+        if note is not None:
+            self.text = note
+        self.show()
+
+    def show(self) -> None:
+        """Nothing to show on: a silent meter."""
+
+    @property
+    def rate(self) -> float:
+        return self.done / max(time.monotonic() - self.started, 1e-9)
+
+
+@dataclass
+class _PlainMeter(Meter):
+    console: Console | None = None
+    shown: float = field(default_factory=time.monotonic)
+
+    def show(self) -> None:
+        now = time.monotonic()
+        if self.console is None or now - self.shown < PLAIN_EVERY:
+            return
+        self.shown = now
+        left = (self.total - self.done) / max(self.rate, 1e-9)
+        self.console.print(
+            f"  {self.name}: {self.done}/{self.total} {self.unit}, {self.rate:.0f}/s, {left:.0f} s left {self.text}",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
+
+
+@dataclass
+class _LiveMeter(Meter):
+    live: Progress | None = None
+    task: int = 0
+
+    def show(self) -> None:
+        if self.live is not None:
+            self.live.update(self.task, completed=self.done, rate=f"{self.rate:.0f} {self.unit}/s", text=self.text)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Tells a person how a run goes. `quiet` says nothing."""
+
+    console: Console
+    quiet: bool = False
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str, total: int = 1, unit: str = "steps") -> Iterator[Meter]:
+        """A meter for one stage; says how long it took when it ends well."""
+        if self.quiet:
+            yield Meter(name, unit, total)
+            return
+        started = time.monotonic()
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"),
+            )  # fmt: skip
+            with Progress(*columns, console=self.console, transient=True) as live:
+                task = live.add_task(name, total=total, rate="", text="")
+                meter: Meter = _LiveMeter(name, unit, total, live=live, task=task)
+                yield meter
+        else:
+            meter = _PlainMeter(name, unit, total, console=self.console)
+            yield meter
+        note = f"  {meter.text}" if meter.text else ""
+        self.say(f"  {name}: {time.monotonic() - started:.1f} s{note}")
+
+
+SILENT = Reporter(Console(quiet=True), quiet=True)

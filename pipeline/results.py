@@ -1,0 +1,209 @@
+"""What the stages hand on: frozen, plain, stored as JSON. Nothing hidden: paths of files written, figures measured.
+
+Every result carries its `fingerprint`; paths lie in the result's own folder of the store.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from targets.profile import IoType, Scheme, Source, Task
+
+Format = Literal["onnx", "tflite"]
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 in [0, 1] of `correct` out of `total`, with the 95% Wilson interval."""
+
+    correct: int
+    total: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Samples ready to train on, memory-mapped.
+
+    `inputs_file`: images uint8 [N, size, size, 3] RGB; texts int32 [N, sequence_length] word-piece ids, padded.
+    `labels_file`: int64 [N]. `lengths_file` (text): int32 [N] real tokens, mask = position < length.
+    `split_file`: .npz with int64 row numbers under train, validation, test; ids are the row numbers.
+    `texts_file`: one JSON string a line, the N texts as read. `tokenizer_folder`: a transformers fast tokenizer.
+    """
+
+    fingerprint: str
+    task: Task
+    source: str
+    licence: str | None
+    content_sha256: str
+    labels: tuple[str, ...]
+    counts: dict[str, dict[str, int]]  # split -> label -> samples
+    duplicates_removed: int
+    truncated_texts: int
+    inputs_file: Path
+    labels_file: Path
+    split_file: Path
+    lengths_file: Path | None = None
+    texts_file: Path | None = None
+    tokenizer_folder: Path | None = None
+
+    @property
+    def inputs(self) -> np.ndarray:
+        return np.load(self.inputs_file, mmap_mode="r")
+
+    @property
+    def targets(self) -> np.ndarray:
+        """int64 [N], the class of each row."""
+        return np.load(self.labels_file)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        assert self.lengths_file is not None, "only texts have lengths"
+        return np.load(self.lengths_file)
+
+    def rows(self, split: SplitName) -> np.ndarray:
+        """int64, sorted row numbers of a split."""
+        with np.load(self.split_file) as splits:
+            return splits[split]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    epoch: int
+    train_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """A trained network: a teacher, a student, a naive student or a pruned student.
+
+    `checkpoint_file` is safetensors; `architecture` is all that `pipeline.networks.load_network` needs besides it.
+    `test_logits_file`: float32 [T, classes] for the test split, in its row order. `macs` is for one sample.
+    """
+
+    fingerprint: str
+    role: Literal["teacher", "naive", "student", "pruned"]
+    name: str
+    checkpoint_file: Path
+    architecture: dict[str, object]
+    parameters: int
+    macs: int | None
+    accuracy: Accuracy
+    test_logits_file: Path
+    validation_accuracy: float
+    curve: tuple[EpochRecord, ...] = ()
+    best_epoch: int | None = None
+    notes: tuple[str, ...] = ()  # what a reader of the report must know
+
+    @property
+    def test_logits(self) -> np.ndarray:
+        return np.load(self.test_logits_file)
+
+
+@dataclass(frozen=True)
+class CacheResult:
+    """The teacher's logits for every training sample and view: one memory-mapped float32 [views, R, classes],
+    R rows in the order of the train split."""
+
+    fingerprint: str
+    logits_file: Path
+    views: int
+    bytes: int
+
+    @property
+    def logits(self) -> np.ndarray:
+        return np.load(self.logits_file, mmap_mode="r")
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A model file with static shapes. `scheme` float32 as exported; the others by `pipeline.quantize`."""
+
+    fingerprint: str
+    file: Path
+    format: Format
+    scheme: Scheme
+    io_dtype: IoType
+    bytes: int
+    sha256: str
+    sequence_length: int | None = None
+    calibration_manifest: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return self.scheme + ("-io8" if self.io_dtype != "float32" else "")
+
+
+@dataclass(frozen=True)
+class FileAccuracy:
+    """One exported file judged by the runtime that will run it, on the whole test set.
+
+    `scores_file`: float32 [T, classes] as the app sees them, dequantized. Agreement is the share of test samples
+    with the same top-1 label as the student in PyTorch.
+    """
+
+    fingerprint: str
+    accuracy: Accuracy
+    agreement_with_student: float
+    scores_file: Path
+    runtime: str
+    runtime_version: str
+
+    @property
+    def scores(self) -> np.ndarray:
+        return np.load(self.scores_file)
+
+
+@dataclass(frozen=True)
+class LatencyFigures:
+    """Milliseconds of single inferences (batch of one). `samples_file`: float64 [n], in the order measured."""
+
+    fingerprint: str
+    source: Source
+    machine: str
+    threads: int
+    runs: int
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    cold_start_ms: float
+    peak_mem_mb: float
+    samples_file: Path
+    notes: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> np.ndarray:
+        return np.load(self.samples_file)
+
+
+@dataclass(frozen=True)
+class TargetFile:
+    """All that is known of one file of one target. `shipped` files go into the bundle; the others (float32 beside
+    a quantized file) stand in the report."""
+
+    export: ExportedFile
+    accuracy: FileAccuracy
+    latency: LatencyFigures | None
+    shipped: bool
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One target's release, before the gate. `students` in the order they were made: student, then pruned."""
+
+    target: str
+    data: PreparedData
+    teacher: NetworkResult
+    teacher_onnx_bytes: int
+    naive: NetworkResult | None
+    students: tuple[NetworkResult, ...]
+    files: tuple[TargetFile, ...]
+    notes: tuple[str, ...] = field(default=())
