@@ -1,0 +1,67 @@
+"""What every runtime gives: a model file opened for single inferences, its inputs and outputs described."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from targets.profile import RuntimeName
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output. Real value = (stored - zero_point) * scale where `scale` is given; None: not quantized."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str  # numpy's name: float32, int8, int64 ...
+    scale: float | None = None
+    zero_point: int = 0
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        """Real float values in this tensor's own dtype, rounded to nearest even and saturated."""
+        if self.scale is None:
+            return values.astype(self.dtype)
+        limits = np.iinfo(self.dtype)
+        stored = np.rint(values / self.scale) + self.zero_point
+        return np.clip(stored, limits.min, limits.max).astype(self.dtype)
+
+    def dequantize(self, stored: np.ndarray) -> np.ndarray:
+        """Stored values as float32 real values."""
+        if self.scale is None:
+            return stored.astype(np.float32)
+        return ((stored.astype(np.float32) - self.zero_point) * self.scale).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """The session options that ship. `delegate` is the profile's word; on this host only CPU kernels run."""
+
+    runtime: RuntimeName
+    threads: int = 1
+    delegate: str | None = None
+
+
+class Model(Protocol):
+    """A model file opened by its runtime."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """One inference. `feeds` by input name, in the inputs' own shapes and dtypes; returns the outputs in
+        their own dtypes, in the order of `outputs`."""
+        ...
+
+
+def open_model(file: Path, options: RuntimeOptions) -> Model:
+    """`file` in `options.runtime`. Raises TargetError if it is no model of that runtime."""
+    if options.runtime == "onnxruntime":
+        from targets.runtimes.ort import OnnxModel
+
+        return OnnxModel(file, options)
+    from targets.runtimes.litert import LiteRtModel
+
+    return LiteRtModel(file, options)
