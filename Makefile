@@ -1,0 +1,42 @@
+# make demo   set up, then run the digits recipe for its targets
+# make test   set up if needed, then all tests
+# make check  ruff and mypy
+# make bench  rerun every benchmark (bench-quick: a short form of each)
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: setup demo test check bench bench-quick lock clean
+.DEFAULT_GOAL := demo
+
+setup: $(STAMP)
+
+$(STAMP): requirements/lock.txt requirements/install pyproject.toml
+	@echo "Setting up .venv from the lock (about 3 GB to download the first time)"
+	@requirements/install "$(PYTHON)"
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/edgepress run recipes/digits-mobilenet.yaml
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks
+
+bench-quick: $(STAMP)
+	@$(BIN)/python -m benchmarks --quick
+
+lock: $(STAMP)
+	@.uv/bin/uv pip compile --quiet pyproject.toml --extra recipes --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--override requirements/overrides.txt --constraint requirements/constraints.txt -o requirements/lock.txt
+
+clean:
+	@rm -rf .venv .uv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,53 @@
+"""Views of images: shifted and mirrored by numbers that depend on sample, view and seed alone, so the student sees
+exactly what the teacher judged, whatever the batch."""
+
+import numpy as np
+
+from pipeline.recipe import Augmentation
+
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, the step of SplitMix64
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    """SplitMix64's output function (Steele, Lea and Flood 2014): uint64 in, uniform uint64 out."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def _draws(rows: np.ndarray, view: int, seed: int, count: int) -> np.ndarray:
+    """uint64 [count, B]: `count` independent numbers for each row; a counter-based generator without state."""
+    key = _mixed(np.array([seed % 2**64], dtype=np.uint64) + np.uint64(_GOLDEN))
+    key = _mixed(key ^ np.uint64(view % 2**64)) + np.uint64(_GOLDEN)
+    per_row = _mixed(rows.astype(np.uint64) ^ key)
+    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    return _mixed(per_row[None, :] + steps[:, None])
+
+
+def augment(pixels: np.ndarray, rows: np.ndarray, view: int, settings: Augmentation, seed: int) -> np.ndarray:
+    """View `view` of the images `pixels` (uint8 [B, H, W, 3]) of samples `rows` (int64 [B]); a new array or `pixels`.
+
+    Each image is moved by whole pixels, uniform in +-`shift` * side along either axis, its edge pixels repeated, and
+    mirrored left to right with probability 1/2 where `mirror` is set. The same (row, view, seed) gives the same view.
+    """
+    if settings.shift == 0 and not settings.mirror:
+        return pixels
+    batch, height, width = pixels.shape[:3]
+    down, right, flip = _draws(rows, view, seed, 3)
+    lines = _source_lines(height, settings.shift, down)
+    columns = _source_lines(width, settings.shift, right)
+    if settings.mirror:
+        mirrored = (flip >> np.uint64(63)).astype(bool)
+        columns[mirrored] = columns[mirrored, ::-1]
+    # Whole lines first (long copies), then pixels of three bytes.
+    images = np.arange(batch, dtype=np.int64)
+    moved = pixels.reshape(batch * height, width * 3).take(images[:, None] * height + lines, axis=0)
+    starts = np.arange(batch * height, dtype=np.int64).reshape(batch, height, 1) * width
+    return moved.reshape(batch * height * width, 3).take(starts + columns[:, None, :], axis=0)
+
+
+def _source_lines(side: int, shift: float, draws: np.ndarray) -> np.ndarray:
+    """int64 [B, side]: which line of the image each line of the view is taken from."""
+    reach = round(shift * side)
+    offsets = (draws % np.uint64(2 * reach + 1)).astype(np.int64) - reach
+    return np.clip(np.arange(side)[None, :] + offsets[:, None], 0, side - 1)
