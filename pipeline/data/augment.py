@@ -39,11 +39,9 @@ def augment(pixels: np.ndarray, rows: np.ndarray, view: int, settings: Augmentat
     if settings.mirror:
         mirrored = (flip >> np.uint64(63)).astype(bool)
         columns[mirrored] = columns[mirrored, ::-1]
-    # Whole lines first (long copies), then pixels of three bytes.
-    images = np.arange(batch, dtype=np.int64)
-    moved = pixels.reshape(batch * height, width * 3).take(images[:, None] * height + lines, axis=0)
-    starts = np.arange(batch * height, dtype=np.int64).reshape(batch, height, 1) * width
-    return moved.reshape(batch * height * width, 3).take(starts + columns[:, None, :], axis=0)
+    first = np.arange(batch, dtype=np.int64)[:, None] * height
+    places = ((first + lines) * width)[:, :, None] + columns[:, None, :]
+    return pixels.reshape(batch * height * width, 3).take(places, axis=0)
 
 
 def _source_lines(side: int, shift: float, draws: np.ndarray) -> np.ndarray:

@@ -1,18 +1,27 @@
-"""What every runtime gives: a model file opened for single inferences, its inputs and outputs described."""
+"""What every runtime gives: a model file opened for single inferences, its inputs and outputs described.
 
+Light on purpose: the worker that measures latency imports this, numpy and one runtime, and nothing else.
+"""
+
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from targets.profile import RuntimeName
+if TYPE_CHECKING:
+    from targets.profile import RuntimeName
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output. Real value = (stored - zero_point) * scale where `scale` is given; None: not quantized."""
+    """One input or output. Real value = (stored - zero_point) * scale where `scale` is given; None: not quantized.
+
+    Inputs are static; an output's dimension that only a run tells is -1.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -39,7 +48,7 @@ class TensorSpec:
 class RuntimeOptions:
     """The session options that ship. `delegate` is the profile's word; on this host only CPU kernels run."""
 
-    runtime: RuntimeName
+    runtime: "RuntimeName"
     threads: int = 1
     delegate: str | None = None
 
@@ -65,3 +74,43 @@ def open_model(file: Path, options: RuntimeOptions) -> Model:
     from targets.runtimes.litert import LiteRtModel
 
     return LiteRtModel(file, options)
+
+
+def operators(file: Path, runtime: "RuntimeName") -> Counter[str]:
+    """How often each operator stands in a model file, subgraphs included, before any runtime fuses them.
+
+    Names are normalised by `operator_name`. Raises TargetError if `file` is no model of that runtime.
+    """
+    if runtime == "onnxruntime":
+        from targets.runtimes.ort import onnx_operators
+
+        return onnx_operators(file)
+    from targets.runtimes.litert import tflite_operators
+
+    return tflite_operators(file)
+
+
+def operator_name(name: str) -> str:
+    """An operator's name in lower case with dashes, the same for both formats: HardSwish and HARD_SWISH give
+    hard-swish, CONV_2D gives conv-2d."""
+    if not name.isupper():
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
+    return re.sub(r"[\s_]+", "-", name).lower()
+
+
+def runtime_version(name: "RuntimeName") -> str:
+    """The installed version of a runtime. Raises TargetError if it is not installed."""
+    if name == "onnxruntime":
+        from targets.runtimes.ort import version
+    else:
+        from targets.runtimes.litert import version
+    return version()
+
+
+def session_settings(options: RuntimeOptions) -> str:
+    """The session options that ship, in words, for reports: an app that sets others may measure otherwise."""
+    if options.runtime == "onnxruntime":
+        from targets.runtimes.ort import settings
+    else:
+        from targets.runtimes.litert import settings
+    return settings(options)

@@ -1,0 +1,138 @@
+"""ONNX files in onnxruntime, on the CPU, with the session options that ship."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from targets.errors import TargetError
+from targets.runtimes.base import RuntimeOptions, TensorSpec, operator_name
+
+# onnxruntime's own default, set here so that it is recorded: idle threads spin for a while before they sleep, which
+# costs power and buys latency (it matters with more than one thread).
+ALLOW_SPINNING = "1"
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int16)": "int16",
+    "tensor(uint16)": "uint16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise TargetError(f"onnxruntime can't be used here: {error}; pip install onnxruntime") from None
+    return onnxruntime
+
+
+def version() -> str:
+    """onnxruntime's version. Raises TargetError if it is not installed."""
+    return str(_onnxruntime().__version__)
+
+
+def settings(options: RuntimeOptions) -> str:
+    """The session options that ship, in words."""
+    return (
+        f"CPUExecutionProvider, intra_op_num_threads {options.threads}, inter_op_num_threads 1, "
+        f"graph_optimization_level all, session.intra_op.allow_spinning {ALLOW_SPINNING}"
+    )
+
+
+class OnnxModel:
+    """An ONNX file opened for single inferences. 8-bit inputs and outputs take their scale and zero point from the
+    file's metadata, `edgepress.scale.<tensor>` and `edgepress.zero_point.<tensor>`.
+
+    Raises TargetError if `file` is no ONNX model, or an input is not of static shape.
+    """
+
+    def __init__(self, file: Path, options: RuntimeOptions) -> None:
+        if not file.is_file():
+            raise TargetError(f"{file}: no such file; expected an ONNX model")
+        runtime = _onnxruntime()
+        session_options = runtime.SessionOptions()
+        session_options.intra_op_num_threads = options.threads
+        session_options.inter_op_num_threads = 1
+        session_options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        session_options.add_session_config_entry("session.intra_op.allow_spinning", ALLOW_SPINNING)
+        session_options.log_severity_level = 3  # errors only
+        try:
+            self._session = runtime.InferenceSession(
+                str(file), sess_options=session_options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors share no base class of their own
+            raise TargetError(f"{file}: onnxruntime can't open it as an ONNX model: {_one_line(error)}") from None
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.inputs = tuple(_spec(file, tensor, metadata) for tensor in self._session.get_inputs())
+        self.outputs = tuple(_spec(file, tensor, metadata) for tensor in self._session.get_outputs())
+        for spec, tensor in zip(self.inputs, self._session.get_inputs(), strict=True):
+            if min(spec.shape, default=1) < 1:
+                raise TargetError(
+                    f"{file}: input '{spec.name}' has shape {list(tensor.shape)}, expected a static one; "
+                    "export the model with fixed dimensions"
+                )
+        self._names = [spec.name for spec in self.outputs]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """One inference: see `targets.runtimes.base.Model`."""
+        return self._session.run(self._names, feeds)  # type: ignore[no-any-return]
+
+
+def _spec(file: Path, tensor: Any, metadata: Mapping[str, str]) -> TensorSpec:
+    if tensor.type not in _DTYPES:
+        raise TargetError(f"{file}: tensor '{tensor.name}' is of type {tensor.type}, expected numbers")
+    shape = tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
+    scale_text = metadata.get(f"edgepress.scale.{tensor.name}")
+    if scale_text is None:
+        return TensorSpec(tensor.name, shape, _DTYPES[tensor.type])
+    zero_text = metadata.get(f"edgepress.zero_point.{tensor.name}", "0")
+    try:
+        scale, zero_point = float(scale_text), int(zero_text)
+    except ValueError:
+        scale, zero_point = math.nan, 0
+    if not (math.isfinite(scale) and scale > 0):
+        raise TargetError(
+            f"{file}: metadata of '{tensor.name}' gives scale {scale_text!r} and zero point {zero_text!r}, "
+            "expected a positive number and a whole number"
+        )
+    return TensorSpec(tensor.name, shape, _DTYPES[tensor.type], scale, zero_point)
+
+
+def onnx_operators(file: Path) -> Counter[str]:
+    """Operators of an ONNX file, those of subgraphs and local functions included."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(file), load_external_data=False)
+    except FileNotFoundError:
+        raise TargetError(f"{file}: no such file; expected an ONNX model") from None
+    except (OSError, DecodeError) as error:
+        raise TargetError(f"{file}: can't be read as an ONNX model: {_one_line(error)}") from None
+    if not model.HasField("graph"):
+        raise TargetError(f"{file}: no graph in it; expected an ONNX model")
+    nodes = [*_nodes(model.graph.node), *(node for part in model.functions for node in _nodes(part.node))]
+    return Counter(operator_name(node.op_type) for node in nodes)
+
+
+def _nodes(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _nodes(graph.node)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
