@@ -1,5 +1,5 @@
-"""Views of images: shifted and mirrored by numbers that depend on sample, view and seed alone, so the student sees
-exactly what the teacher judged, whatever the batch."""
+"""Views of images: shifted and mirrored by numbers that depend on sample, view and seed alone, so the
+student sees exactly what the teacher judged, whatever the batch."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def _mixed(state: np.ndarray) -> np.ndarray:
 
 
 def _draws(rows: np.ndarray, view: int, seed: int, count: int) -> np.ndarray:
-    """uint64 [count, B]: `count` independent numbers for each row; a counter-based generator without state."""
+    """uint64 [count, B]: `count` independent numbers for each row, from a counter-based generator."""
     key = _mixed(np.array([seed % 2**64], dtype=np.uint64) + np.uint64(_GOLDEN))
     key = _mixed(key ^ np.uint64(view % 2**64)) + np.uint64(_GOLDEN)
     per_row = _mixed(rows.astype(np.uint64) ^ key)
@@ -25,10 +25,12 @@ def _draws(rows: np.ndarray, view: int, seed: int, count: int) -> np.ndarray:
 
 
 def augment(pixels: np.ndarray, rows: np.ndarray, view: int, settings: Augmentation, seed: int) -> np.ndarray:
-    """View `view` of the images `pixels` (uint8 [B, H, W, 3]) of samples `rows` (int64 [B]); a new array or `pixels`.
+    """View `view` of the images `pixels` (uint8 [B, H, W, 3]) of samples `rows` (int64 [B]), in a new array;
+    `pixels` itself where the settings change nothing.
 
-    Each image is moved by whole pixels, uniform in +-`shift` * side along either axis, its edge pixels repeated, and
-    mirrored left to right with probability 1/2 where `mirror` is set. The same (row, view, seed) gives the same view.
+    Each image is moved by whole pixels, uniform in +-`shift` * side along either axis, its edge pixels
+    repeated, and mirrored left to right with probability 1/2 where `mirror` is set. The same row, view and seed
+    give the same view.
     """
     if settings.shift == 0 and not settings.mirror:
         return pixels

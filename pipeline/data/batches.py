@@ -21,7 +21,7 @@ class Batch:
     """`inputs`: images (float32 [B, 3, S, S] RGB pixels 0..255 in channels_last memory,); texts (input_ids,
     attention_mask, token_type_ids), int64 [B, L], L the longest of the batch. `labels`: int64 [B].
 
-    `rows`: int64 [B] row numbers of the data; `positions`: int64 [B] where these stand in the `rows` asked for.
+    `rows`: int64 [B] row numbers of the data; `positions`: int64 [B] where they stand in the rows asked for.
     """
 
     inputs: "tuple[Tensor, ...]"
@@ -41,8 +41,8 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Every row once, in the order drawn from (seed, epoch); images as view `view` of `augmentation`.
 
-    Texts of similar length share a batch. A last batch of one sample joins the batch before it: batch norm can't
-    train on one.
+    Texts of similar length share a batch. A last batch of one sample joins the batch before it: batch norm
+    can't train on one.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(rows))
@@ -65,9 +65,9 @@ def evaluation_batches(
     augmentation: Augmentation | None = None,
     view: int = 0,
 ) -> Iterator[Batch]:
-    """Every row once: images in the order of `rows`, texts from short to long. Put results back by `positions`.
+    """Every row once: images in the order of `rows`, texts from short to long; `positions` put results back.
 
-    With `augmentation` the images are the very views that `training_batches` gives for the same seed and view.
+    With `augmentation` the images are the views that `training_batches` gives for the same seed and view.
     """
     order = np.arange(len(rows))
     if data.task == "text-classification":

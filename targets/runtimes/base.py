@@ -99,7 +99,7 @@ def operator_name(name: str) -> str:
 
 
 def runtime_version(name: "RuntimeName") -> str:
-    """The installed version of a runtime. Raises TargetError if it is not installed."""
+    """The version of a runtime, which is imported to be sure. Raises TargetError if it can't be used here."""
     if name == "onnxruntime":
         from targets.runtimes.ort import version
     else:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,13 +26,10 @@ def _interpreter_class() -> Any:
 
 def version() -> str:
     """LiteRT's version. Raises TargetError if it is not installed."""
-    from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
-    try:
-        return installed("ai-edge-litert")
-    except PackageNotFoundError:
-        raise TargetError("LiteRT is not installed; pip install ai-edge-litert") from None
+    _interpreter_class()
+    return installed("ai-edge-litert")
 
 
 def settings(options: RuntimeOptions) -> str:
@@ -92,7 +88,7 @@ def _open(file: Path, **arguments: Any) -> Any:
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise TargetError(f"{file}: LiteRT can't open it, it may be truncated: {reason}") from None
+        raise TargetError(f"{file}: LiteRT can't open it as a TFLite model: {reason}") from None
     return interpreter
 
 
@@ -106,13 +102,14 @@ def _quiet_stderr() -> Iterator[None]:
     except OSError:  # no stderr at all
         yield
         return
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
 
 
 def _signature_names(interpreter: Any) -> tuple[dict[int, str], dict[int, str]]:

@@ -1,0 +1,309 @@
+"""The command line. Nothing heavy is imported until a command needs it.
+
+Exit codes: 0 passed, 1 a gate failed, 2 the input was wrong (one clear message, no traceback).
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.gate import Verdict
+    from pipeline.plan import Plan
+    from pipeline.run import Release
+
+app = typer.Typer(
+    name="edgepress",
+    help="From a teacher network to gated mobile bundles: distil, prune, quantize, export, validate, release.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+targets_app = typer.Typer(help="The devices that edgepress knows.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(targets_app, name="targets")
+
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE")]
+BundleFolder = Annotated[Path, typer.Argument(help="A bundle, a folder.", metavar="BUNDLE")]
+TargetNames = Annotated[
+    list[str] | None, typer.Option("--target", "-t", help="A ready target or a .yaml profile; more than once for several.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Prints the answer as JSON, nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Says nothing until it is done.")]
+
+
+def _answers(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turns a command's answer into an exit code, and what is the input's fault into one message and 2."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from pipeline.errors import USER_ERRORS
+
+        try:
+            code = command(*args, **kwargs) or 0
+        except USER_ERRORS as error:
+            print(f"edgepress: {error}", file=sys.stderr)
+            code = 2
+        except KeyboardInterrupt:
+            print("edgepress: stopped; what was made is kept, the same command goes on from there", file=sys.stderr)
+            code = 2
+        except OSError as error:
+            if error.filename is None and error.errno is None:
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            print(f"edgepress: {place}{error.strerror}; what was made before is kept", file=sys.stderr)
+            code = 2
+        raise typer.Exit(code)
+
+    return run
+
+
+@app.command(
+    "run", epilog="Example: edgepress run recipes/digits-mobilenet.yaml --target pixel8 --set distill.epochs=5"
+)
+@_answers
+def run_command(
+    recipe: RecipeFile,
+    target: TargetNames = None,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Where bundles and stored results go.")] = Path("artifacts"),
+    latency: Annotated[bool, typer.Option(help="Without it, every byte of a bundle is reproducible.")] = True,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Runs a recipe for its targets: exit 0 with a bundle for each, or 1 with the budget that was missed."""
+    plan = _plan(recipe, target, overrides)
+    _settle_libraries()
+    from rich.console import Console
+
+    from pipeline.progress import Reporter
+    from pipeline.run import run
+
+    console = Console(stderr=True)
+    releases = run(plan, out, Reporter(console, quiet or as_json), latency=latency)
+    if as_json:
+        _print_json([{"target": r.target, "bundle": str(r.bundle), **_verdict_json(r.verdict)} for r in releases])
+    else:
+        _show_releases(releases, out)
+    return 0 if all(release.verdict.passed for release in releases) else 1
+
+
+@app.command("plan", epilog="Example: edgepress plan recipes/digits-mobilenet.yaml --target rpi4 --target coral_dev")
+@_answers
+def plan_command(
+    recipe: RecipeFile, target: TargetNames = None, overrides: Overrides = None, as_json: AsJson = False
+) -> None:
+    """Shows what a run would do, and what its targets share, before anything runs."""
+    from pipeline.plan import describe_plan
+
+    rows = describe_plan(_plan(recipe, target, overrides))
+    if as_json:
+        _print_json([{"stage": stage, "what": what, "targets": ids.split(", ")} for stage, what, ids in rows])
+    else:
+        _table(("stage", "what", "targets"), rows)
+
+
+@app.command("gate", epilog="Example: edgepress gate artifacts/digits-mobilenet/pixel8 --baseline released/pixel8")
+@_answers
+def gate_command(
+    bundle: BundleFolder,
+    baseline: Annotated[Path | None, typer.Option(help="An earlier bundle: regressions against it fail.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Checks a bundle's hashes and decides from its report: exit 0 or 1."""
+    from pipeline.gate import check_bundle
+
+    verdict = check_bundle(bundle, baseline)
+    if as_json:
+        _print_json(_verdict_json(verdict))
+    else:
+        _show_verdict(verdict)
+    return 0 if verdict.passed else 1
+
+
+@app.command("validate", epilog="Example: edgepress validate artifacts/digits-mobilenet/pixel8")
+@_answers
+def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
+    """Runs every file of a bundle on its golden inputs and compares the outputs: exit 0 or 1."""
+    _settle_libraries()
+    from pipeline.bundle import validate_bundle
+
+    results = validate_bundle(bundle)
+    if as_json:
+        import dataclasses
+
+        _print_json([dataclasses.asdict(result) for result in results])
+    else:
+        rows = [(r.file, "same" if r.passed else "DIFFERENT", r.explanation) for r in results]
+        _table(("file", "golden outputs", ""), rows)
+    return 0 if all(result.passed for result in results) else 1
+
+
+@app.command("bench", epilog="Example: edgepress bench artifacts/digits-mobilenet/rpi4/model.int8-static.tflite -t rpi4")
+@_answers
+def bench_command(
+    file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file.", metavar="FILE")],
+    target: Annotated[str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.")] = "host",
+    runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Times single inferences of one model file on this machine, with the target's thread count."""
+    from pipeline.bench import bench
+
+    figures = bench(file, target, runs)
+    if as_json:
+        _print_json(figures)
+    else:
+        _table(("figure", "value"), [(name.replace("_", " "), str(value)) for name, value in figures.items()])
+
+
+@targets_app.command("list", epilog="Example: edgepress targets list --json")
+@_answers
+def targets_list(as_json: AsJson = False) -> None:
+    """Lists the ready targets."""
+    from targets.profile import load_profile, profile_names
+
+    profiles = [load_profile(name) for name in profile_names()]
+    rows = []
+    for profile in profiles:
+        schemes = [q.label if q else "-" for q in (profile.quantization.image, profile.quantization.text)]
+        rows.append((profile.id, profile.name, profile.soc or "-", *schemes))
+    head = ("target", "device", "processor", "image scheme", "text scheme")
+    if as_json:
+        _print_json([dict(zip(head, row, strict=True)) for row in rows])
+    else:
+        _table(head, rows)
+
+
+@targets_app.command("show", epilog="Example: edgepress targets show rpi4")
+@_answers
+def targets_show(name: Annotated[str, typer.Argument(help="A target or a .yaml file.")], as_json: AsJson = False) -> None:
+    """Shows a target's profile in full."""
+    from targets.profile import load_profile
+
+    content = load_profile(name).model_dump(mode="json", by_alias=True)
+    if as_json:
+        _print_json(content)
+    else:
+        import yaml
+
+        print(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), end="")
+
+
+@targets_app.command("check", epilog="Example: edgepress targets check my-phone.yaml")
+@_answers
+def targets_check(file: Annotated[Path, typer.Argument(help="A profile of your own.")]) -> None:
+    """Checks a profile of your own and says what it leaves open."""
+    from targets.check import check_profile
+
+    warnings = check_profile(file)
+    for warning in warnings:
+        print(f"note: {warning}")
+    print(f"{file}: a valid profile" + (f", {len(warnings)} note(s)" if warnings else ""))
+
+
+@app.command("doctor", epilog="Example: edgepress doctor --json")
+@_answers
+def doctor_command(as_json: AsJson = False) -> int:
+    """Says what this machine has: versions, cores, instruction sets, runtimes, extras, and what to install."""
+    from pipeline.doctor import examine
+
+    findings = examine()
+    if as_json:
+        import dataclasses
+
+        _print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        _table(("", "found", "to do"), [(f.name, f.found, f.advice or "") for f in findings])
+    return 0 if all(finding.ok or not finding.needed for finding in findings) else 1
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Prints the version and ends.")] = False) -> None:
+    if version:
+        from pipeline import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def _plan(recipe: Path, targets: list[str] | None, overrides: list[str] | None) -> "Plan":
+    from pipeline.plan import make_plan
+    from pipeline.recipe import load_recipe
+
+    return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()))
+
+
+def _settle_libraries() -> None:
+    """Settings that libraries read on import: no chatter, no telemetry, no forked tokenizers."""
+    import warnings
+
+    for name, value in {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "MPLBACKEND": "Agg",
+    }.items():
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def _print_json(answer: Any) -> None:
+    print(json.dumps(answer, indent=1, ensure_ascii=False))
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    # Piped output keeps every column whole; a terminal wraps.
+    console.print(table) if console.is_terminal else Console(width=240).print(table)
+
+
+def _verdict_json(verdict: "Verdict") -> dict[str, Any]:
+    import dataclasses
+
+    return {"passed": verdict.passed, "checks": [dataclasses.asdict(check) for check in verdict.checks]}
+
+
+def _show_verdict(verdict: "Verdict") -> None:
+    rows = [
+        (check.file or "", check.name, "pass" if check.passed else "FAIL", check.explanation) for check in verdict.checks
+    ]
+    _table(("file", "budget", "", "found"), rows)
+    print("PASSED" if verdict.passed else "FAILED")
+
+
+def _show_releases(releases: "list[Release]", out: Path) -> None:
+    from pipeline.summary import failures, release_rows
+
+    head, rows = release_rows([release.report for release in releases], [r.verdict.passed for r in releases])
+    _table(head, rows)
+    for release in releases:
+        for line in failures(release.verdict):
+            print(f"{release.target}: {line}")
+    for release in releases:
+        print(f"{release.target}: {release.bundle} (report.html beside)")
+
+
+def main() -> None:
+    """The `edgepress` command."""
+    app()

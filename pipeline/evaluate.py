@@ -1,0 +1,31 @@
+"""Predictions of a PyTorch network over rows of the prepared data."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.data.batches import evaluation_batches
+from pipeline.progress import Meter
+from pipeline.results import PreparedData
+
+
+def predict(
+    network: nn.Module,
+    data: PreparedData,
+    rows: np.ndarray,
+    batch_size: int = 256,
+    meter: Meter | None = None,
+) -> np.ndarray:
+    """float32 logits [len(rows), classes] in the order of `rows`, in evaluation mode, where the network is."""
+    scores = np.empty((len(rows), len(data.labels)), dtype=np.float32)
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        for batch in evaluation_batches(data, rows, batch_size):
+            logits = network(*(tensor.to(device) for tensor in batch.inputs))
+            scores[batch.positions] = logits.float().cpu().numpy()
+            if meter is not None:
+                meter.advance(len(batch.rows))
+    network.train(training)
+    return scores

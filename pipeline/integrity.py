@@ -1,0 +1,58 @@
+"""The manifest of a bundle: what was written, and proof that it still is what was written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.store import file_sha256
+
+MANIFEST = "manifest.json"
+REPORT = "report.json"
+
+
+def bundle_files(folder: Path) -> list[str]:
+    """Relative names, with forward slashes, of every file in `folder` but the manifest; sorted."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return sorted(name for name in names if name != MANIFEST)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file of a bundle. Raises InputError if it is missing or no JSON object."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file; expected a bundle, a folder that edgepress run wrote") from None
+    except OSError as error:
+        raise InputError(f"{file}: can't be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{file}: not valid JSON ({error}); the bundle is damaged, make it again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: found {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def verify_bundle(folder: Path) -> dict[str, Any]:
+    """The manifest of the bundle in `folder`, every file of which has the SHA-256 that the manifest gives.
+
+    Raises InputError that names the first file that is changed, missing or not in the manifest.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected a bundle, a folder that edgepress run wrote")
+    manifest = read_json(folder / MANIFEST)
+    listed = manifest.get("files")
+    if manifest.get("schema") != 1 or not isinstance(listed, dict):
+        raise InputError(f"{folder / MANIFEST}: schema {manifest.get('schema')!r} is not known, expected 1")
+    found = bundle_files(folder)
+    for name in sorted(set(listed) - set(found)):
+        raise InputError(f"{folder / name}: missing from the bundle; copy the bundle again or make it again")
+    for name in sorted(set(found) - set(listed)):
+        raise InputError(f"{folder / name}: not in the bundle's manifest; remove it")
+    for name in found:
+        expected = listed[name].get("sha256") if isinstance(listed[name], dict) else None
+        if file_sha256(folder / name) != expected:
+            raise InputError(
+                f"{folder / name}: changed since the bundle was written (its SHA-256 is not the manifest's); "
+                "copy the bundle again or make it again"
+            )
+    return manifest

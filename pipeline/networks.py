@@ -1,0 +1,212 @@
+"""Networks as every stage takes them: raw inputs of the task in, logits [B, classes] out.
+
+Images are float32 [B, 3, H, W], RGB pixels 0..255; texts are integer input_ids, attention_mask and
+token_type_ids, each [B, L]. Normalisation, and resizing where a teacher wants another size, are inside.
+"""
+
+import difflib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.errors import InputError
+from pipeline.results import NetworkResult, PreparedData
+
+
+class ImageNetwork(nn.Module):
+    """`body` maps normalised pixels [B, 3, S, S] to logits. `mean` and `std` are in pixels 0..255, one a
+    channel; an `input_size` S other than the pixels' makes the network resize them (bilinear)."""
+
+    def __init__(
+        self, body: nn.Module, mean: list[float], std: list[float], input_size: int | None = None
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.input_size = input_size
+        # Equal channels make one number, so that converters see a scalar operation.
+        mean, std = (values[:1] if len(set(values)) == 1 else values for values in (mean, std))
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("scale", (1 / torch.tensor(std)).view(1, -1, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.scale: Tensor
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.input_size is not None and image.shape[-1] != self.input_size:
+            size = (self.input_size, self.input_size)
+            image = functional.interpolate(image, size, mode="bilinear", align_corners=False)
+        return self.body((image - self.mean) * self.scale)
+
+
+class TextNetwork(nn.Module):
+    """`transformer` is a transformers sequence classifier."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.takes_types = "token_type_ids" in inspect.signature(transformer.forward).parameters
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        types = {"token_type_ids": token_type_ids} if self.takes_types else {}
+        return self.transformer(input_ids=input_ids, attention_mask=attention_mask, **types).logits
+
+
+def build_network(architecture: dict[str, Any]) -> nn.Module:
+    """The network with random weights (torch's generator), pruning re-applied. `architecture` is plain JSON:
+
+    - `kind: timm`: model, width, classes, input_size, mean, std; `shapes` of a pruned body (`reshape_body`);
+    - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels.
+
+    Raises InputError for a model name that the library does not know.
+    """
+    if architecture["kind"] == "timm":
+        body = timm_body(architecture["model"], architecture["classes"], architecture.get("width", 1.0))
+        reshape_body(body, architecture.get("shapes", {}))
+        network = ImageNetwork(
+            body, architecture["mean"], architecture["std"], architecture.get("input_size")
+        )
+        return network.to(memory_format=torch.channels_last)
+    return TextNetwork(_transformer(architecture))
+
+
+def _transformer(architecture: dict[str, Any]) -> nn.Module:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    settings = dict(architecture["config"])
+    # JSON made the layers' numbers into strings.
+    heads = {int(layer): list(gone) for layer, gone in settings.pop("pruned_heads", {}).items()}
+    names = dict(enumerate(architecture["labels"]))
+    config = AutoConfig.for_model(
+        **settings,
+        pruned_heads=heads,
+        id2label=names,
+        label2id={name: index for index, name in names.items()},
+    )
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+def timm_body(model: str, classes: int, width: float = 1.0) -> nn.Module:
+    """The timm network `model`, its channels multiplied by `width` where that is not 1."""
+    import timm
+    from timm.models import efficientnet, mobilenetv3
+
+    if not timm.is_model(model):
+        raise InputError(
+            f"unknown image model '{model}'{_nearest(model, timm.list_models())} (names are timm's)"
+        )
+    if width == 1.0:
+        return timm.create_model(model, num_classes=classes)
+    # timm registers a few widths by name; these makers of its families take any.
+    makers = {
+        "mobilenetv2": efficientnet._gen_mobilenet_v2,
+        "tf_efficientnet_lite0": efficientnet._gen_efficientnet_lite,
+        "mobilenetv3": mobilenetv3._gen_mobilenet_v3,
+        "mobilenetv4": mobilenetv3._gen_mobilenet_v4,
+    }
+    maker = next((make for start, make in makers.items() if model.startswith(start)), None)
+    if maker is None:
+        raise InputError(f"'{model}' has no width to set: width {width:g} is for {', '.join(makers)}")
+    return maker(model, channel_multiplier=width, num_classes=classes)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f": did you mean '{near[0]}'?" if near else ""
+
+
+def body_shapes(body: nn.Module) -> dict[str, list[int]]:
+    """Weight shapes of convolutions, linear and normalisation layers by name: a pruned body's structure."""
+    return {name: list(layer.weight.shape) for name, layer in _layers(body)}
+
+
+def reshape_body(body: nn.Module, shapes: dict[str, list[int]]) -> None:
+    """Gives the layers named in `shapes` weights of those shapes, all zero; a depthwise convolution keeps one
+    group a channel."""
+    for name, layer in _layers(body):
+        shape = shapes.get(name)
+        if shape is None or list(layer.weight.shape) == shape:
+            continue
+        if isinstance(layer, nn.Conv2d):
+            if layer.groups > 1:
+                layer.groups = shape[0] // shape[1]
+            layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups
+        elif isinstance(layer, nn.Linear):
+            layer.out_features, layer.in_features = shape
+        else:
+            layer.num_features = shape[0]
+            layer.running_mean, layer.running_var = torch.zeros(shape), torch.ones(shape)
+        layer.weight = nn.Parameter(torch.zeros(shape))
+        if layer.bias is not None:
+            layer.bias = nn.Parameter(torch.zeros(shape[0]))
+
+
+def _layers(body: nn.Module) -> list[tuple[str, Any]]:
+    kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+    return [(name, layer) for name, layer in body.named_modules() if isinstance(layer, kinds)]
+
+
+def save_network(network: nn.Module, file: Path) -> None:
+    """Writes the weights as safetensors: the same bytes for the same weights."""
+    from safetensors.torch import save
+
+    from pipeline.store import write_atomic
+
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()
+    }
+    write_atomic(file, save(tensors))
+
+
+def load_network(result: NetworkResult) -> nn.Module:
+    """The network of `result` in evaluation mode, on the CPU. Raises InputError for a damaged checkpoint."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    network = build_network(result.architecture)
+    try:
+        network.load_state_dict(load_file(result.checkpoint_file))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{result.checkpoint_file}: not the weights of {result.name} ({reason}); "
+            "delete its folder and run again"
+        ) from None
+    return network.eval()
+
+
+def example_inputs(data: PreparedData, sequence_length: int | None = None) -> tuple[Tensor, ...]:
+    """The first test sample as a batch of one: images float32 [1, 3, S, S]; texts three int64 [1, L], cut or
+    padded to `sequence_length` where given (the last word piece of a cut text is kept, as tokenizers do)."""
+    row = int(data.rows("test")[0])
+    if data.task == "image-classification":
+        pixels = torch.from_numpy(data.inputs[row].copy()).permute(2, 0, 1).unsqueeze(0).float()
+        return (pixels.contiguous(memory_format=torch.channels_last),)
+    ids = torch.from_numpy(data.inputs[row].copy()).long()
+    used = min(int(data.lengths[row]), len(ids))
+    length = sequence_length or len(ids)
+    if used > length:
+        ids = torch.cat([ids[: length - 1], ids[used - 1 : used]])
+        used = length
+    ids = ids[:length] if len(ids) >= length else functional.pad(ids, (0, length - len(ids)))
+    mask = (torch.arange(length) < used).long()
+    return ids.unsqueeze(0), mask.unsqueeze(0), torch.zeros(1, length, dtype=torch.long)
+
+
+def count_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_macs(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+    """Multiply-accumulates of the convolutions and matrix products of one forward pass over `inputs`."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next(network.parameters()).device
+    training = network.training
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network.eval()(*(tensor.to(device) for tensor in inputs))
+    network.train(training)
+    return counter.get_total_flops() // 2

@@ -1,0 +1,146 @@
+"""Recipe x targets, resolved before anything runs: what each target gets, what they share, what is refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import InputError
+from pipeline.recipe import Recipe
+from pipeline.results import Format
+from pipeline.student import StudentFamily, student_family
+from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
+from targets.runtimes.base import RuntimeOptions
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """One file that ships: exported for `runtime`, quantized as the target wants."""
+
+    runtime: Runtime
+    label: str
+
+    @property
+    def format(self) -> Format:
+        return self.runtime.format
+
+    @property
+    def name(self) -> str:
+        return f"model.{self.label}.{self.format}"
+
+    @property
+    def options(self) -> RuntimeOptions:
+        return RuntimeOptions(self.runtime.name, self.runtime.threads, self.runtime.delegate)
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    profile: Profile
+    quantization: Quantization
+    budgets: Budgets  # the target's, tightened by the recipe
+    sequence_length: int | None  # of the exported texts; None for images
+    files: tuple[FilePlan, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    recipe: Recipe
+    family: StudentFamily
+    targets: tuple[TargetPlan, ...]
+
+
+def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
+    """The plan for the targets `names` (ids or paths of profiles), or the recipe's own if none are named.
+
+    Raises InputError or TargetError for no or unknown targets, a task or student that a target can't take.
+    """
+    names = tuple(names) or recipe.targets
+    if not names:
+        raise InputError("no target: name one with --target, or list some under 'targets' in the recipe")
+    profiles = [load_profile(name) for name in dict.fromkeys(names)]
+    ids = [profile.id for profile in profiles]
+    if len(set(ids)) != len(ids):
+        raise InputError(f"two profiles have the same id: {', '.join(ids)}; a bundle's folder is named for it")
+    family = student_family(recipe.student.family, recipe.task)
+    return Plan(recipe, family, tuple(_plan_target(recipe, family, profile) for profile in profiles))
+
+
+def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> TargetPlan:
+    quantization = profile.quantization_for(recipe.task)
+    if quantization is None:
+        raise InputError(f"target {profile.id} takes no models for {recipe.task}: its profile says so")
+    banned = sorted(family.operators & set(profile.export.banned_ops))
+    if banned:
+        advice = f"use student.family: {family.alternative}" if family.alternative else "choose another student"
+        reason = f" ({profile.export.banned_reason})" if profile.export.banned_reason else ""
+        raise InputError(
+            f"student {family.name} uses {', '.join(banned)}, which target {profile.id} bans{reason}: {advice}, "
+            "or name other targets"
+        )
+    length = None
+    if recipe.task == "text-classification":
+        length = min(recipe.text.sequence_length, profile.export.max_sequence_length or recipe.text.sequence_length)
+    files = tuple(FilePlan(runtime, quantization.label) for runtime in profile.runtimes)
+    budgets = profile.budgets_for(recipe.task).tightened_by(recipe.budgets)
+    return TargetPlan(profile, quantization, budgets, length, files)
+
+
+def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
+    """Rows (stage, what it will do, for which targets), shared work once."""
+    recipe, every = plan.recipe, ", ".join(target.profile.id for target in plan.targets)
+    distill, data = recipe.distill, recipe.data
+    size = f"{recipe.image.size} px" if recipe.task == "image-classification" else f"{recipe.text.sequence_length} tokens"
+    rows = [("data", f"{data.source}, {size}, test {data.split.test:.0%}, seed {data.split.seed}", every)]
+    tuning = f"fine-tune {recipe.teacher.epochs} epochs" if recipe.teacher.epochs else "as it is"
+    rows.append(("teacher", f"{recipe.teacher.model}, {tuning}", every))
+    if distill.mode == "cached":
+        rows.append(("cache", f"teacher's logits of {distill.views} view(s) of each training sample", every))
+    shape = f" x{recipe.student.width:g}" if recipe.task == "image-classification" else f", {recipe.student.layers} layers"
+    soft = f"{distill.mode}, {distill.epochs} epochs, temperature {distill.temperature:g}, alpha {distill.alpha:g}"
+    rows.append(("distill", f"{plan.family.name}{shape}, {soft}", every))
+    if distill.compare_naive:
+        rows.append(("naive", "the same student and training without the teacher", every))
+    if recipe.prune.macs < 1:
+        rows.append(("prune", f"to {recipe.prune.macs:.0%} of the MACs, {recipe.prune.recovery_epochs} epochs to recover", every))
+    for (stage, what), ids in _shared_files(plan).items():
+        rows.append((stage, what, ", ".join(dict.fromkeys(ids))))
+    for target in plan.targets:
+        rows.append(("gate", _describe_budgets(target.budgets), target.profile.id))
+    return rows
+
+
+def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
+    shared: dict[tuple[str, str], list[str]] = {}
+    for target in plan.targets:
+        length = f", {target.sequence_length} tokens" if target.sequence_length else ""
+        for file in target.files:
+            shared.setdefault(("export", f"{file.format} float32{length}"), []).append(target.profile.id)
+    for target in plan.targets:
+        samples = plan.recipe.calibration.samples
+        calibrated = f", {samples} calibration samples" if target.quantization.scheme == "int8-static" else ""
+        for file in target.files:
+            if target.quantization.scheme != "float32":
+                shared.setdefault(("quantize", f"{file.format} {file.label}{calibrated}"), []).append(target.profile.id)
+    for target in plan.targets:
+        for file in target.files:
+            threads = f"{file.runtime.threads} thread(s)"
+            what = f"{file.name} by {file.runtime.name}, {threads}: whole test set, latency on {target.profile.measure.where}"
+            shared.setdefault(("validate", what), []).append(target.profile.id)
+    return shared
+
+
+def _describe_budgets(budgets: Budgets) -> str:
+    latency, accuracy = budgets.latency_ms, budgets.accuracy
+    parts = [
+        f"{name} <= {value:g} ms"
+        for name, value in (("p50", latency.p50), ("p90", latency.p90), ("p99", latency.p99))
+        if value is not None
+    ]
+    limits = (
+        ("cold start <= {:g} ms", budgets.cold_start_ms),
+        ("size <= {:g} MB", budgets.size_mb),
+        ("memory <= {:g} MB", budgets.peak_mem_mb),
+        ("accuracy >= {:.1%}", accuracy.min),
+        ("drop <= {:g} points", accuracy.max_drop),
+        ("agreement >= {:.0%}", accuracy.min_agreement),
+    )
+    parts += [text.format(value) for text, value in limits if value is not None]
+    return ", ".join(parts) or "no budgets"

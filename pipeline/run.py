@@ -1,0 +1,156 @@
+"""Carries a plan out: one stage after the other, work shared between targets done once, one bundle a target."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pipeline.bundle import write_bundle
+from pipeline.context import RunContext
+from pipeline.data.prepare import prepare
+from pipeline.distill.cache import cache_teacher
+from pipeline.distill.student import distill, train_naive
+from pipeline.errors import InputError
+from pipeline.export.metadata import add_metadata
+from pipeline.export.onnx import export_onnx
+from pipeline.export.tflite import export_tflite
+from pipeline.gate import Verdict, decide
+from pipeline.latency import measure_latency
+from pipeline.plan import FilePlan, Plan, TargetPlan
+from pipeline.progress import Reporter
+from pipeline.prune import prune
+from pipeline.quantize.onnx import quantize_onnx
+from pipeline.quantize.tflite import quantize_tflite
+from pipeline.recipe import Recipe
+from pipeline.report.record import make_report
+from pipeline.results import ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
+from pipeline.store import Store
+from pipeline.teacher import teach, teacher_tokenizer
+from pipeline.validate import validate
+from targets.profile import ExportSettings
+
+
+@dataclass(frozen=True)
+class Release:
+    """What one target got."""
+
+    target: str
+    bundle: Path
+    report: dict
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What all targets share."""
+
+    data: PreparedData
+    teacher: NetworkResult
+    teacher_onnx_bytes: int
+    naive: NetworkResult | None
+    students: tuple[NetworkResult, ...]  # as distilled, then as pruned
+
+    @property
+    def student(self) -> NetworkResult:
+        return self.students[-1]
+
+
+def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> list[Release]:
+    """Runs `plan` and writes `out/<recipe>/<target>/` for each target. Results that `out/.store` has are reused.
+
+    `latency=False` leaves the clock out: every byte of the bundles then follows from recipe, seed and machine.
+    Raises InputError and TargetError for what is wrong with the input; nothing made before is lost.
+    """
+    with _only_run_in(out):
+        context = RunContext(Store(out / ".store"), reporter, plan.recipe.seed, plan.recipe.threads)
+        networks = train(plan.recipe, context)
+        return [release(plan.recipe, target, networks, out, context, latency) for target in plan.targets]
+
+
+def train(recipe: Recipe, context: RunContext) -> Networks:
+    """Data, teacher, student: the stages that do not depend on a target."""
+    text = recipe.task == "text-classification"
+    tokenizer = teacher_tokenizer(recipe.teacher) if text else None
+    data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, tokenizer, context)
+    teacher = teach(data, recipe.teacher, context)
+    length = recipe.text.sequence_length if text else None
+    teacher_onnx = export_onnx(data, teacher, ExportSettings().opset, length, context)
+    cache = cache_teacher(data, teacher, recipe.distill, context) if recipe.distill.mode == "cached" else None
+    student = distill(data, teacher, cache, recipe.student, recipe.distill, context)
+    naive = train_naive(data, teacher, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
+    students = (student,)
+    if recipe.prune.macs < 1:
+        students += (prune(data, student, teacher, cache, recipe.prune, recipe.distill, context),)
+    return Networks(data, teacher, teacher_onnx.bytes, naive, students)
+
+
+def release(
+    recipe: Recipe, target: TargetPlan, networks: Networks, out: Path, context: RunContext, latency: bool
+) -> Release:
+    """Export, quantize, validate, measure, gate and bundle for one target."""
+    context.reporter.say(f"[bold]{target.profile.id}[/bold]")
+    files = [file for plan in target.files for file in press(recipe, target, plan, networks, context, latency)]
+    result = RunResult(
+        target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
+        networks.students, tuple(files),
+    )  # fmt: skip
+    report = make_report(result, recipe, target.profile, target.budgets)
+    verdict = decide(report)
+    folder = out / recipe.name / target.profile.id
+    bundle = write_bundle(result, recipe, target.profile, report, verdict, folder)
+    return Release(target.profile.id, bundle, report, verdict)
+
+
+def press(
+    recipe: Recipe, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext, latency: bool
+) -> list[TargetFile]:
+    """The float32 file and the file that ships, each validated and timed by the runtime that will run it."""
+    exported = _export(target, plan, networks, context)
+    quantized = _quantize(recipe, target, plan, exported, networks.data, context)
+    description = recipe.description or f"{recipe.name}: {recipe.task}"
+    judged = []
+    for file in dict.fromkeys((exported, quantized)):
+        named = add_metadata(file, networks.data, recipe.name, description, context)
+        accuracy = validate(named, networks.data, networks.student, plan.options, context)
+        timed = (
+            measure_latency(named, networks.data, plan.options, target.profile.measure, target.budgets, context)
+            if latency
+            else None
+        )
+        judged.append(TargetFile(named, accuracy, timed, shipped=file is quantized))
+    return judged
+
+
+def _export(target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext) -> ExportedFile:
+    if plan.format == "onnx":
+        opset = target.profile.export.opset
+        return export_onnx(networks.data, networks.student, opset, target.sequence_length, context)
+    return export_tflite(networks.data, networks.student, target.sequence_length, context)
+
+
+def _quantize(
+    recipe: Recipe, target: TargetPlan, plan: FilePlan, exported: ExportedFile, data: PreparedData, context: RunContext
+) -> ExportedFile:
+    scheme, calibration = target.quantization, recipe.calibration
+    if plan.format == "onnx":
+        return quantize_onnx(exported, data, scheme, calibration, target.profile.isa, context)
+    return quantize_tflite(exported, data, scheme, calibration, context)
+
+
+@contextmanager
+def _only_run_in(out: Path) -> Iterator[None]:
+    """One run at a time in a folder. Raises InputError if another holds it or it can't be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{out}: another run writes here; wait for it or give --out another folder") from None
+    except OSError as error:
+        raise InputError(f"{out}: can't be written: {error.strerror or error}; give --out another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()

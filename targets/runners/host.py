@@ -1,0 +1,146 @@
+"""Latency, cold start and memory of a model file on this host, in a fresh process that holds nothing else."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from targets.errors import TargetError
+from targets.latency import look_schedule, stop_rules
+from targets.profile import Budgets, Measure
+from targets.runtimes.base import RuntimeOptions, session_settings
+
+
+@dataclass(frozen=True, eq=False)
+class HostSamples:
+    """`samples_ms`: float64 [runs], single inferences in the order measured: inputs handed over, run, outputs fetched.
+
+    `cold_start_ms`: opening the file and the first inference, in a process that has its runtime imported; starting
+    that process is left out, and the file is likely in the page cache. `peak_mem_mb`: how much the peak of resident
+    memory grew from just before the file was opened; `process_mem_mb` is that peak, Python and runtime included.
+    MB are 10**6 bytes. `looks`: how many verdicts the runs could have stopped at; give it to
+    `targets.latency.early_stopping`.
+    """
+
+    samples_ms: np.ndarray
+    cold_start_ms: float
+    peak_mem_mb: float
+    process_mem_mb: float
+    looks: int
+    notes: tuple[str, ...]
+
+
+def measure(
+    file: Path,
+    options: RuntimeOptions,
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    plan: Measure,
+    folder: Path,
+    *,
+    budget: Budgets | None = None,
+) -> HostSamples:
+    """Single inferences of `file` in turn through `feeds`, after `plan.warmup`, until `plan.min_runs` and
+    `plan.min_seconds`. With latency budgets, on until the early-stopping rule has passed all or failed one, at most
+    to `plan.max_runs`. `folder` is where temporary files may go; none is left.
+
+    Raises TargetError if the file can't be measured: what the runtime said, or how its process ended.
+    """
+    if not feeds:
+        raise TargetError(f"{file}: no sample to measure it with, expected at least one")
+    budgets = _latency_budgets(budget)
+    schedule = look_schedule(min(plan.min_runs, plan.max_runs), plan.max_runs) if budgets else ()
+    inputs = list(feeds[0])
+    request = {
+        "file": str(file.resolve()),
+        "runtime": options.runtime,
+        "threads": options.threads,
+        "delegate": options.delegate,
+        "inputs": inputs,
+        "warmup": plan.warmup,
+        "min_runs": plan.min_runs,
+        "max_runs": plan.max_runs,
+        "min_seconds": plan.min_seconds,
+        "pin_cores": plan.pin_cores,
+        "stop_rules": stop_rules(budgets, budget.confidence, schedule) if budget else {},
+        "parent": os.getpid(),
+    }
+    with tempfile.TemporaryDirectory(dir=folder, prefix="latency-") as scratch:
+        place = Path(scratch)
+        (place / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        arrays = {f"{row}_{column}": feed[name] for row, feed in enumerate(feeds) for column, name in enumerate(inputs)}
+        np.savez(place / "feeds.npz", **arrays)  # type: ignore[arg-type]
+        _run_worker(file, place)
+        answer: dict[str, Any] = json.loads((place / "answer.json").read_text(encoding="utf-8"))
+        samples = np.load(place / "samples.npy")
+    return HostSamples(
+        samples_ms=samples,
+        cold_start_ms=answer["cold_start_ms"],
+        peak_mem_mb=answer["model_mem_mb"],
+        process_mem_mb=answer["process_mem_mb"],
+        looks=max(1, len(schedule)),
+        notes=(
+            f"{options.runtime} {answer['version']}: {session_settings(options)}",
+            f"{len(feeds)} samples in turn after {plan.warmup} warm-up runs; "
+            "inputs handed over and outputs fetched included, preprocessing not",
+            "cold start: opening the file and the first inference, start of the process left out",
+            *answer["notes"],
+        ),
+    )
+
+
+def _latency_budgets(budget: Budgets | None) -> list[tuple[float, float]]:
+    """(percentile as a share, budget in ms) of those that are set."""
+    if budget is None:
+        return []
+    limits = budget.latency_ms
+    pairs = ((0.50, limits.p50), (0.90, limits.p90), (0.99, limits.p99))
+    return [(share, limit) for share, limit in pairs if limit is not None]
+
+
+def _run_worker(file: Path, place: Path) -> None:
+    # -P keeps the current folder off the import path: its files could stand in the place of ours or of a library's.
+    command = [sys.executable, "-P", "-m", "targets.runners.worker", str(place / "request.json")]
+    done = subprocess.run(
+        command,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    said = lines[-1] if lines else "it said nothing"
+    if str(file.resolve()) in said:
+        raise TargetError(said)
+    raise TargetError(f"{file}: measuring it failed ({_ending(done.returncode)}): {said}")
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with the folder that holds `targets` on the import path where it is not installed."""
+    root = str(Path(__file__).resolve().parents[2])
+    if root == sysconfig.get_paths()["purelib"]:
+        return dict(os.environ)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
