@@ -13,7 +13,7 @@ REPORT = "report.json"
 
 def bundle_files(folder: Path) -> list[str]:
     """Relative names, with forward slashes, of every file in `folder` but the manifest; sorted."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     return sorted(name for name in names if name != MANIFEST)
 
 

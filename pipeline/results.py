@@ -163,7 +163,10 @@ class FileAccuracy:
 
 @dataclass(frozen=True)
 class LatencyFigures:
-    """Milliseconds of single inferences (batch of one). `samples_file`: float64 [n], in the order measured."""
+    """Milliseconds of single inferences (batch of one). `samples_file`: float64 [n], in the order measured.
+
+    `looks`: at how many moments the runs could have been stopped by a verdict; the early-stopping rule needs it.
+    """
 
     fingerprint: str
     source: Source
@@ -177,6 +180,7 @@ class LatencyFigures:
     cold_start_ms: float
     peak_mem_mb: float
     samples_file: Path
+    looks: int = 1
     notes: tuple[str, ...] = ()
 
     @property

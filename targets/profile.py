@@ -164,6 +164,12 @@ class Measure(Strict):
     min_seconds: float = Field(default=1.0, ge=0)
     pin_cores: tuple[int, ...] | None = None
 
+    @model_validator(mode="after")
+    def _max_is_not_less(self) -> "Measure":
+        if self.max_runs < self.min_runs:
+            raise ValueError(f"max_runs {self.max_runs} is less than min_runs {self.min_runs}")
+        return self
+
 
 class Baseline(Strict):
     """A published latency, to hold figures against."""

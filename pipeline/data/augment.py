@@ -29,8 +29,8 @@ def augment(pixels: np.ndarray, rows: np.ndarray, view: int, settings: Augmentat
     `pixels` itself where the settings change nothing.
 
     Each image is moved by whole pixels, uniform in +-`shift` * side along either axis, its edge pixels
-    repeated, and mirrored left to right with probability 1/2 where `mirror` is set. The same row, view and seed
-    give the same view.
+    repeated, and mirrored left to right with probability 1/2 where `mirror` is set. Row, view and seed alone
+    decide.
     """
     if settings.shift == 0 and not settings.mirror:
         return pixels

@@ -57,7 +57,7 @@ def measure(
     if not feeds:
         raise TargetError(f"{file}: no sample to measure it with, expected at least one")
     budgets = _latency_budgets(budget)
-    schedule = look_schedule(min(plan.min_runs, plan.max_runs), plan.max_runs) if budgets else ()
+    schedule = look_schedule(plan.min_runs, plan.max_runs) if budgets else ()
     inputs = list(feeds[0])
     request = {
         "file": str(file.resolve()),

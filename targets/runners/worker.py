@@ -63,12 +63,12 @@ def _measure(model: Any, feeds: list[dict[str, np.ndarray]], samples: np.ndarray
         end = perf_counter_ns()
         samples[runs] = (end - start) / 1e6
         runs += 1
+        if os.getppid() != request["parent"]:  # whoever asked was killed: nobody waits for an answer
+            raise TargetError("the process that asked for this measurement has ended")
         if runs < request["min_runs"] or end - begin < request["min_seconds"] * 1e9:
             continue
         if not stop_rules or (runs in stop_rules and _decided(samples[:runs], stop_rules[runs])):
             break
-        if os.getppid() != request["parent"]:  # whoever asked was killed: nobody waits for an answer
-            raise TargetError("the process that asked for this measurement has ended")
     return runs
 
 

@@ -1,0 +1,1 @@
+"""Where the README's and the docs' figures come from: scripts that anyone can rerun, each writing JSON."""

@@ -1,0 +1,21 @@
+"""Runs every benchmark, one after the other; `--quick` runs a short form of each."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+NOT_BENCHMARKS = {"__init__", "__main__", "record"}
+
+
+def main() -> int:
+    folder = Path(__file__).parent
+    codes = []
+    for script in sorted(folder.glob("*.py")):
+        if script.stem not in NOT_BENCHMARKS:
+            print(f"== {script.stem}", flush=True)
+            command = [sys.executable, "-m", f"benchmarks.{script.stem}", *sys.argv[1:]]
+            codes.append(subprocess.run(command, cwd=folder.parent, check=False).returncode)
+    return max(codes, default=0)
+
+
+sys.exit(main())

@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `edgepress`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,132 @@
+"""A PyTorch network as an ONNX file with static shapes, softmax inside, checked against PyTorch."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipeline.context import RunContext
+from pipeline.errors import InputError
+from pipeline.progress import Meter
+from pipeline.results import ExportedFile, NetworkResult, PreparedData
+from pipeline.store import file_sha256
+
+# Softmax scores, onnxruntime against PyTorch. Both compute in float32; the order of the sums differs, and a hundred
+# layers carry rounding of 1e-7 up to some 1e-5. A wrong operator is off by 1e-2 and more.
+TOLERANCE = 1e-4
+
+# Text goes through optimum's exporter, which traces with TorchScript; that writes opset 20 at the most.
+NEWEST_TEXT_OPSET = 20
+
+
+def export_onnx(
+    data: PreparedData, network: NetworkResult, opset: int, sequence_length: int | None, context: RunContext
+) -> ExportedFile:
+    """The float32 ONNX file of `network`, for the ONNX operator set `opset`, the newest that the target reads.
+
+    Images: input `image` float32 [1, 3, S, S], pixels 0..255. Texts: `input_ids`, `attention_mask` and, where the
+    network takes it, `token_type_ids`, int64 [1, L], L at most `sequence_length`. Output `scores` float32
+    [1, classes], softmax probabilities.
+
+    Raises InputError if the network can't be converted to that operator set, or the file disagrees with PyTorch.
+    """
+    length = None
+    if data.task == "text-classification":
+        length = min(sequence_length or data.inputs.shape[1], data.inputs.shape[1])
+        opset = min(opset, NEWEST_TEXT_OPSET)
+
+    def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
+        from pipeline.export.check import check_scores, conversion
+        from pipeline.networks import load_network
+
+        module = load_network(network)
+        with conversion(network, "ONNX"):
+            model = _image_model(module, data, opset) if length is None else _text_model(module, opset, length)
+            _clean(model)
+        written = model.opset_import[0].version
+        if written > opset:
+            raise InputError(
+                f"export.opset {opset}: the exporter writes ONNX operator set {written} at the least; "
+                f"set it to {written} or newer if the target's onnxruntime reads that"
+            )
+        file = folder / "model.onnx"
+        file.write_bytes(model.SerializeToString(deterministic=True))
+        meter.advance()
+        check_scores(file, "onnxruntime", module, network, data, TOLERANCE)
+        meter.advance()
+        return ExportedFile(
+            key, file, "onnx", "float32", "float32", file.stat().st_size, file_sha256(file), sequence_length=length
+        )
+
+    inputs = {
+        "format": "onnx",
+        "data": data.fingerprint,
+        "network": network.fingerprint,
+        "opset": opset,
+        "sequence_length": length,
+    }
+    title = f"export {network.role} to ONNX"
+    return context.stage("export", inputs, ExportedFile, make, total=2, title=title)
+
+
+def _image_model(module: Any, data: PreparedData, opset: int) -> Any:
+    import torch
+
+    from pipeline.networks import example_inputs
+
+    class Scores(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = module
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.network(image).softmax(-1)
+
+    (image,) = example_inputs(data)
+    program = torch.onnx.export(
+        Scores().eval(),
+        (image.contiguous(),),
+        dynamo=True,
+        input_names=["image"],
+        output_names=["scores"],
+        opset_version=opset,
+        external_data=False,
+    )
+    assert program is not None, "the dynamo exporter returns its program"
+    return program.model_proto
+
+
+def _text_model(module: Any, opset: int, length: int) -> Any:
+    """optimum's export of the transformers network, with softmax added and its output named `scores`."""
+    import onnx
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    with TemporaryDirectory() as folder:
+        onnx_export_from_model(
+            module.transformer,
+            folder,
+            opset=opset,
+            task="text-classification",
+            do_validation=False,  # check_scores does it, on real samples
+            no_post_process=True,
+            no_dynamic_axes=True,
+            batch_size=1,
+            sequence_length=length,
+        )
+        model = onnx.load(str(Path(folder) / "model.onnx"))
+    (output,) = model.graph.output
+    model.graph.node.append(onnx.helper.make_node("Softmax", [output.name], ["scores"], name="scores", axis=-1))
+    output.name = "scores"
+    return model
+
+
+def _clean(model: Any) -> None:
+    """Takes out what exporters leave for debugging: stack traces hold the paths of this machine, and the shapes of
+    inner tensors are inferred anew by whoever needs them."""
+    import onnx
+
+    graph = model.graph
+    del graph.value_info[:]
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    onnx.checker.check_model(model, full_check=True)

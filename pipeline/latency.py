@@ -1,0 +1,77 @@
+"""Latency, cold start and memory of an exported file on this host, as a stored stage."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.context import RunContext
+from pipeline.errors import InputError
+from pipeline.feeds import feeds
+from pipeline.progress import Meter
+from pipeline.results import ExportedFile, LatencyFigures, PreparedData
+from targets.latency import summarise
+from targets.machine import describe_machine
+from targets.profile import Budgets, Measure
+from targets.runners.host import measure
+from targets.runtimes.base import RuntimeOptions, open_model
+
+SAMPLES = 16  # real test samples fed in turn: time may depend on the values, and one sample alone stays in the caches
+
+
+def measure_latency(
+    file: ExportedFile,
+    data: PreparedData,
+    options: RuntimeOptions,
+    plan: Measure,
+    budgets: Budgets,
+    context: RunContext,
+) -> LatencyFigures:
+    """Milliseconds of single inferences of `file` in a fresh process, on real test samples.
+
+    Runs go on as `plan` says, and on until the latency budgets are decided with their confidence. The stored figures
+    are this machine's: another one measures anew.
+    Raises InputError if the profile asks for a place that isn't this host, TargetError if the file can't be measured.
+    """
+    if plan.where != "host":
+        raise InputError(
+            f"measure.where is '{plan.where}' in the target's profile, which no run can measure yet; set it to host, "
+            "or run with --no-latency"
+        )
+    machine = describe_machine().label
+    inputs = {
+        "file": file.fingerprint,
+        "data": data.fingerprint,
+        "options": options,
+        "plan": plan,
+        "budgets": [budgets.latency_ms, budgets.confidence],
+        "samples": SAMPLES,
+        "machine": machine,
+    }
+
+    def make(folder: Path, key: str, meter: Meter) -> LatencyFigures:
+        specs = open_model(file.file, options).inputs
+        samples = [feeds(specs, data, int(row)) for row in data.rows("test")[:SAMPLES]]
+        found = measure(file.file, options, samples, plan, folder, budget=budgets)
+        summary = summarise(found.samples_ms)
+        samples_file = folder / "samples.npy"
+        np.save(samples_file, found.samples_ms)
+        meter.advance(note=f"p50 {summary.p50:.3g} ms, p90 {summary.p90:.3g} ms")
+        return LatencyFigures(
+            fingerprint=key,
+            source="host",
+            machine=machine,
+            threads=options.threads,
+            runs=len(found.samples_ms),
+            p50=summary.p50,
+            p90=summary.p90,
+            p99=summary.p99,
+            mean=summary.mean,
+            cold_start_ms=found.cold_start_ms,
+            peak_mem_mb=found.peak_mem_mb,
+            samples_file=samples_file,
+            looks=found.looks,
+            notes=found.notes,
+        )
+
+    title = f"latency {file.label}.{file.format}"
+    return context.stage("latency", inputs, LatencyFigures, make, unit="files", title=title)

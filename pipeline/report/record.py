@@ -1,0 +1,280 @@
+"""report.json: every figure with its unit and where it was measured. `docs/report-schema.md` describes each key.
+
+Figures that a clock or the memory meter gave stand under `measured` of their file, with all that follows from them;
+everything else is the same bytes for the same recipe, seed and machine.
+"""
+
+import json
+import platform
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import __version__
+from pipeline.metrics import accuracy_of_counts, agreement
+from pipeline.recipe import Recipe
+from pipeline.report.attribution import attribute
+from pipeline.results import Accuracy, LatencyFigures, NetworkResult, PreparedData, RunResult, TargetFile
+from pipeline.store import library_versions
+from targets.profile import Budgets, Profile
+
+SCHEMA = 1
+COUNTED = "counted"  # the source of what is exact on any machine: bytes, parameters, samples
+
+
+def figure(value: float | int, unit: str, source: str) -> dict[str, Any]:
+    return {"value": value, "unit": unit, "source": source}
+
+
+def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budgets) -> dict[str, Any]:
+    """The report of one target's release, in JSON's plain types. `budgets` are the target's, tightened."""
+    student = run.students[-1]
+    labels = run.data.targets[run.data.rows("test")]
+    networks = {role: None for role in ("teacher", "naive", "student", "pruned")}
+    networks |= {result.role: _network(result, student) for result in _networks(run)}
+    return {
+        "schema": SCHEMA,
+        "recipe": recipe.name,
+        "description": recipe.description,
+        "task": recipe.task,
+        "target": {
+            "id": profile.id,
+            "name": profile.name,
+            "form_factor": profile.form_factor,
+            "profile_from": profile.provenance.kind,
+        },
+        "data": _data(run.data),
+        "teacher_onnx_size": figure(run.teacher_onnx_bytes, "bytes", COUNTED),
+        "networks": networks,
+        "pruning": _pruning(run.students),
+        "files": [_file(file, run, profile, labels) for file in run.files],
+        "agreements": _agreements(run.files, len(labels)),
+        "budgets": budgets.model_dump(mode="json"),
+        "notes": [*_notes(run), *run.notes],
+        "provenance": _provenance(recipe, profile),
+    }
+
+
+def file_name(file: TargetFile) -> str:
+    return f"model.{file.export.label}.{file.export.format}"
+
+
+def _networks(run: RunResult) -> tuple[NetworkResult, ...]:
+    return (run.teacher, *((run.naive,) if run.naive else ()), *run.students)
+
+
+def _accuracy(judged: Accuracy) -> dict[str, Any]:
+    return {
+        "value": judged.value,
+        "low": judged.low,
+        "high": judged.high,
+        "correct": judged.correct,
+        "total": judged.total,
+        "unit": "share",
+        "source": "host",
+    }
+
+
+def _network(result: NetworkResult, student: NetworkResult) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "parameters": figure(result.parameters, "parameters", COUNTED),
+        "macs": None if result.macs is None else figure(result.macs, "multiply-accumulates", COUNTED),
+        "accuracy": _accuracy(result.accuracy),
+        "agreement_with_student": figure(agreement(result.test_logits, student.test_logits), "share", "host"),
+        "validation_accuracy": figure(result.validation_accuracy, "share", "host"),
+        "best_epoch": result.best_epoch,
+        "curve": [
+            {"epoch": e.epoch, "train_loss": e.train_loss, "validation_accuracy": e.validation_accuracy}
+            for e in result.curve
+        ],
+        "notes": list(result.notes),
+    }
+
+
+def _data(data: PreparedData) -> dict[str, Any]:
+    return {
+        "source": data.source,
+        "licence": data.licence,
+        "content_sha256": data.content_sha256,
+        "labels": list(data.labels),
+        "counts": data.counts,
+        "duplicates_removed": figure(data.duplicates_removed, "samples", COUNTED),
+        "truncated_texts": figure(data.truncated_texts, "samples", COUNTED),
+    }
+
+
+def _pruning(students: tuple[NetworkResult, ...]) -> dict[str, Any] | None:
+    if len(students) < 2:
+        return None
+    before, after = students[0], students[-1]
+
+    def sides(unit: str, a: int | None, b: int | None) -> dict[str, Any] | None:
+        if a is None or b is None:
+            return None
+        return {"before": figure(a, unit, COUNTED), "after": figure(b, unit, COUNTED)}
+
+    return {
+        "parameters": sides("parameters", before.parameters, after.parameters),
+        "macs": sides("multiply-accumulates", before.macs, after.macs),
+        "accuracy": {"before": _accuracy(before.accuracy), "after": _accuracy(after.accuracy)},
+    }
+
+
+def _file(file: TargetFile, run: RunResult, profile: Profile, labels: np.ndarray) -> dict[str, Any]:
+    export, judged = file.export, file.accuracy
+    runtime = next(runtime for runtime in profile.runtimes if runtime.name == judged.runtime)
+    beside = _float32_beside(file, run.files)
+    return {
+        "name": file_name(file),
+        "format": export.format,
+        "scheme": export.scheme,
+        "io_dtype": export.io_dtype,
+        "shipped": file.shipped,
+        "sha256": export.sha256,
+        "sequence_length": export.sequence_length,
+        "runtime": {
+            "name": judged.runtime,
+            "version": judged.runtime_version,
+            "delegate": runtime.delegate,
+            "threads": runtime.threads,
+        },
+        "size": figure(export.bytes, "bytes", COUNTED),
+        "times_smaller_than_teacher": figure(run.teacher_onnx_bytes / export.bytes, "times", COUNTED),
+        "accuracy": _accuracy(judged.accuracy),
+        "agreement_with_student": figure(judged.agreement_with_student, "share", "host"),
+        "attribution": attribute(file, beside, run) if file.shipped else None,
+        "per_class": _per_class(judged.scores, labels, run.data.labels) if file.shipped else None,
+        "confusion": _confusion(judged.scores, labels, run.data.labels) if file.shipped else None,
+        "calibration": _calibration(export.calibration_manifest),
+        "notes": list(export.notes),
+        "measured": _measured(file, beside, profile),
+    }
+
+
+def _float32_beside(file: TargetFile, files: tuple[TargetFile, ...]) -> TargetFile | None:
+    """The float32 file that a file of another scheme was made from."""
+    if file.export.scheme == "float32":
+        return None
+    same = (f for f in files if f.export.format == file.export.format and f.export.scheme == "float32")
+    return next(same, None)
+
+
+def _per_class(scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    found = scores.argmax(1)
+    rows = []
+    for index, name in enumerate(names):
+        of_class = labels == index
+        if of_class.any():
+            rows.append({"label": name, **_accuracy(accuracy_of_counts(*_hits(found, of_class, index)))})
+    return rows
+
+
+def _hits(found: np.ndarray, of_class: np.ndarray, index: int) -> tuple[int, int]:
+    return int((found[of_class] == index).sum()), int(of_class.sum())
+
+
+def _confusion(scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What was taken for what, the most frequent first; never longer than the test set has mistakes."""
+    found = scores.argmax(1)
+    wrong = found != labels
+    pairs, counts = np.unique(np.stack([labels[wrong], found[wrong]]), axis=1, return_counts=True)
+    rows = [(int(n), int(true), int(taken)) for n, true, taken in zip(counts, *pairs, strict=True)]
+    rows.sort(key=lambda row: (-row[0], row[1], row[2]))
+    return [{"label": names[true], "predicted": names[taken], "samples": n} for n, true, taken in rows]
+
+
+def _calibration(manifest: Path | None) -> dict[str, Any] | None:
+    """The manifest without its long list of rows, which stands in the bundle's manifest.json."""
+    if manifest is None:
+        return None
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    return {key: len(value) if isinstance(value, list) else value for key, value in content.items()}
+
+
+def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> dict[str, Any] | None:
+    latency = file.latency
+    if latency is None:
+        return None
+    source, notes = latency.source, list(latency.notes)
+    speedup = beside.latency.p50 / latency.p50 if beside and beside.latency else None
+    if beside and beside.latency and speedup is not None and speedup <= 1:
+        notes.append(
+            f"{file.export.label} is not faster than float32 here: p50 {latency.p50:.3g} ms against "
+            f"{beside.latency.p50:.3g} ms"
+        )
+    if source == "host" and profile.id != "host":
+        notes.append(f"measured on the host, not on {profile.name}")
+    return {
+        "source": source,
+        "machine": latency.machine,
+        "threads": latency.threads,
+        "runs": latency.runs,
+        "latency": {
+            name: figure(getattr(latency, name), "ms", source) for name in ("p50", "p90", "p99", "mean")
+        },
+        "cold_start": figure(latency.cold_start_ms, "ms", source),
+        "peak_memory": figure(latency.peak_mem_mb, "MB", source),
+        "times_faster_than_float32": None if speedup is None else figure(speedup, "times", source),
+        "samples": {"values": _samples(latency), "unit": "ms", "source": source},
+        "notes": notes,
+    }
+
+
+def _samples(latency: LatencyFigures) -> list[float]:
+    return [round(float(ms), 6) for ms in latency.samples]  # a nanosecond is finer than the clock
+
+
+def _agreements(files: tuple[TargetFile, ...], total: int) -> list[dict[str, Any]]:
+    """Between every two shipped files, on the whole test set."""
+    shipped = [file for file in files if file.shipped]
+    return [
+        {
+            "files": [file_name(a), file_name(b)],
+            "samples": total,
+            **figure(agreement(a.accuracy.scores, b.accuracy.scores), "share", "host"),
+        }
+        for a, b in combinations(shipped, 2)
+    ]
+
+
+def _notes(run: RunResult) -> list[str]:
+    notes = []
+    student = run.students[0]
+    if run.naive and run.teacher.accuracy.correct <= run.naive.accuracy.correct:
+        notes.append(
+            f"The teacher ({run.teacher.accuracy.value:.2%}) is no better than a student trained without it "
+            f"({run.naive.accuracy.value:.2%}): train the teacher to its strength, or distilling can't gain."
+        )
+    if run.naive and student.accuracy.correct <= run.naive.accuracy.correct:
+        notes.append(
+            f"Distilling gained nothing here: {student.accuracy.value:.2%} against {run.naive.accuracy.value:.2%} "
+            "for the same student trained without the teacher."
+        )
+    return notes
+
+
+def _provenance(recipe: Recipe, profile: Profile) -> dict[str, Any]:
+    return {
+        "edgepress": __version__,
+        "python": platform.python_version(),
+        "versions": library_versions(),
+        "seeds": {
+            "training": recipe.seed,
+            "split": recipe.data.split.seed,
+            "calibration": recipe.calibration.seed,
+        },
+        "recipe": _without_folders(recipe.model_dump(mode="json", by_alias=True)),
+        "profile": profile.model_dump(mode="json", by_alias=True),
+    }
+
+
+def _without_folders(value: Any) -> Any:
+    """Absolute paths cut to their last part: where a file lay on the machine that made it is nobody's business."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
