@@ -29,9 +29,9 @@ def feeds(specs: tuple[TensorSpec, ...], data: PreparedData, row: int) -> dict[s
     """Sample `row` for the inputs `specs` of a model file: arrays by input name, each in its spec's shape and
     dtype (batch of one).
 
-    Images: RGB pixels 0..255 in the spec's layout, through its quantization where it has one. Texts: cut to the
-    spec's length keeping the last token (the separator), or padded. Raises InputError for inputs that the data
-    can't fill.
+    Images: RGB pixels 0..255 in the spec's layout, through its quantization where it has one. Texts: cut to
+    the spec's length keeping the last token (the separator), or padded. Raises InputError for inputs that the
+    data can't fill.
     """
     if data.task == "image-classification":
         spec = _only_image(specs)
@@ -48,15 +48,15 @@ def preprocess_settings(specs: tuple[TensorSpec, ...], data: PreparedData) -> di
 
     Images (key `image`): decode; turn as the EXIF orientation says; drop alpha; resize to `width` x `height`
     without keeping the aspect, with `resize.filter` (a triangle filter that widens when it makes smaller,
-    Pillow's BILINEAR: `antialias`); order the channels as `colour` and the axes as `layout`. `range` holds the
-    pixel values; the graph normalises. With `quantization`, the tensor holds
+    Pillow's BILINEAR: `antialias`); order the channels as `colour` and the axes as `layout`. `range` holds
+    the pixel values; the graph normalises. With `quantization`, the tensor holds
     round(pixel / scale) + zero_point, to nearest even and cut to the dtype's range; else the pixel itself.
 
     Texts (key `text`): tokenize with `tokenizer` (all of it) or with `vocab` and `normalizer` (word pieces);
-    put `special_tokens.cls` before and `special_tokens.sep` behind; if there are more than `sequence_length`,
-    keep the first sequence_length - 1 and the last one; fill up with `special_tokens.pad` on the right. Each of
-    `inputs` takes, by its `content`: input_ids those ids; attention_mask 1 for each of them and 0 for padding;
-    token_type_ids zeros.
+    put `special_tokens.cls` before and `special_tokens.sep` behind; if there are then more than
+    `sequence_length`, keep the first sequence_length - 1 and the last one; fill up with `special_tokens.pad`
+    on the right. Each of `inputs` takes, by its `content`: input_ids those ids; attention_mask 1 for each of
+    them and 0 for padding; token_type_ids zeros.
     """
     head: dict[str, Any] = {"schema": PREPROCESS_SCHEMA, "task": data.task}
     if data.task == "image-classification":
@@ -183,7 +183,7 @@ def _special_ids(folder: Path) -> dict[str, tuple[str, int]]:
     found = {}
     for name in ("pad", "unk", "cls", "sep", "mask"):
         token = named.get(f"{name}_token")
-        text = token["content"] if isinstance(token, dict) else token
+        text = str(token["content"] if isinstance(token, dict) else token)
         if text in ids:
             found[name] = (text, int(ids[text]))
     if "pad" not in found:

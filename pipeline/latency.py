@@ -70,7 +70,7 @@ def measure_latency(
             peak_mem_mb=found.peak_mem_mb,
             samples_file=samples_file,
             looks=found.looks,
-            notes=found.notes,
+            notes=(*found.notes, f"peak memory: growth from opening the file on; {found.process_mem_mb:.0f} MB in all"),
         )
 
     title = f"latency {file.label}.{file.format}"

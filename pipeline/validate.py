@@ -19,17 +19,18 @@ def validate(
 ) -> FileAccuracy:
     """Accuracy of `file` on every test sample, one at a time, and its agreement with `student` in PyTorch.
 
-    Scores are dequantized, so they are what an app sees. The stored result is this machine's: 8-bit kernels may
+    Scores are dequantized, so they are what an app sees. A stored result serves this processor only: 8-bit kernels may
     compute otherwise on another instruction set (onnxruntime without VNNI saturates).
     Raises InputError if the file's scores are not one finite number a class.
     """
     rows = data.rows("test")
+    machine = describe_machine()
     inputs = {
         "file": file.fingerprint,
         "data": data.fingerprint,
         "student": student.fingerprint,
         "options": options,
-        "machine": describe_machine().label,
+        "processor": [machine.cpu, machine.isa],
     }
 
     def make(folder: Path, key: str, meter: Meter) -> FileAccuracy:

@@ -9,7 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from pipeline.context import RunContext
-from pipeline.results import PreparedData
+from pipeline.results import ExportedFile, NetworkResult, PreparedData
 from pipeline.store import Store
 from tests.samples import tiny_digits, tiny_reviews
 
@@ -35,3 +35,50 @@ def session_context(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
 @pytest.fixture
 def context(tmp_path: Path) -> RunContext:
     return RunContext(Store(tmp_path / "store"), seed=0)
+
+
+# The networks and their files, each made once a run. The imports are inside: most tests need no torch.
+
+
+@pytest.fixture(scope="session")
+def image_student(digits: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> NetworkResult:
+    """A MobileNetV2 trained for seconds on `digits`."""
+    from tests.networks import small_mobilenet
+
+    return small_mobilenet(digits, tmp_path_factory.mktemp("image_student"))
+
+
+@pytest.fixture(scope="session")
+def text_student(reviews: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> NetworkResult:
+    """A BERT of 2 layers trained for seconds on `reviews`."""
+    from tests.networks import small_bert
+
+    return small_bert(reviews, tmp_path_factory.mktemp("text_student"))
+
+
+@pytest.fixture(scope="session")
+def image_onnx(digits: PreparedData, image_student: NetworkResult, session_context: RunContext) -> ExportedFile:
+    from pipeline.export.onnx import export_onnx
+
+    return export_onnx(digits, image_student, 20, None, session_context)
+
+
+@pytest.fixture(scope="session")
+def image_tflite(digits: PreparedData, image_student: NetworkResult, session_context: RunContext) -> ExportedFile:
+    from pipeline.export.tflite import export_tflite
+
+    return export_tflite(digits, image_student, None, session_context)
+
+
+@pytest.fixture(scope="session")
+def text_onnx(reviews: PreparedData, text_student: NetworkResult, session_context: RunContext) -> ExportedFile:
+    from pipeline.export.onnx import export_onnx
+
+    return export_onnx(reviews, text_student, 20, None, session_context)
+
+
+@pytest.fixture(scope="session")
+def text_tflite(reviews: PreparedData, text_student: NetworkResult, session_context: RunContext) -> ExportedFile:
+    from pipeline.export.tflite import export_tflite
+
+    return export_tflite(reviews, text_student, None, session_context)

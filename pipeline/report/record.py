@@ -18,6 +18,7 @@ from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
 from pipeline.results import Accuracy, LatencyFigures, NetworkResult, PreparedData, RunResult, TargetFile
 from pipeline.store import library_versions
+from targets.machine import describe_machine
 from targets.profile import Budgets, Profile
 
 SCHEMA = 1
@@ -51,6 +52,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "pruning": _pruning(run.students),
         "files": [_file(file, run, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
+        "host": _host(),
         "budgets": budgets.model_dump(mode="json"),
         "notes": [*_notes(run), *run.notes],
         "provenance": _provenance(recipe, profile),
@@ -104,6 +106,12 @@ def _data(data: PreparedData) -> dict[str, Any]:
         "duplicates_removed": figure(data.duplicates_removed, "samples", COUNTED),
         "truncated_texts": figure(data.truncated_texts, "samples", COUNTED),
     }
+
+
+def _host() -> dict[str, Any]:
+    """The machine that `source: host` speaks of; 8-bit kernels may compute otherwise on other instruction sets."""
+    machine = describe_machine()
+    return {"cpu": machine.cpu, "isa": list(machine.isa)}
 
 
 def _pruning(students: tuple[NetworkResult, ...]) -> dict[str, Any] | None:
@@ -212,6 +220,7 @@ def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> 
         "machine": latency.machine,
         "threads": latency.threads,
         "runs": latency.runs,
+        "looks": latency.looks,
         "latency": {
             name: figure(getattr(latency, name), "ms", source) for name in ("p50", "p90", "p99", "mean")
         },

@@ -1,0 +1,66 @@
+"""Small networks trained for seconds on the small data of `tests.samples`, as the stages hand them on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from pipeline.data.batches import training_batches
+from pipeline.evaluate import predict
+from pipeline.metrics import accuracy
+from pipeline.networks import build_network, count_parameters, save_network
+from pipeline.results import NetworkResult, PreparedData
+from pipeline.store import fingerprint
+
+
+def small_mobilenet(data: PreparedData, folder: Path, epochs: int = 6) -> NetworkResult:
+    """MobileNetV2 of width 0.35 with random start."""
+    architecture = {
+        "kind": "timm", "model": "mobilenetv2_100", "width": 0.35, "classes": len(data.labels),
+        "input_size": None, "mean": [127.5] * 3, "std": [127.5] * 3,
+    }  # fmt: skip
+    return _trained(data, architecture, folder, "mobilenetv2 x0.35", epochs, learning_rate=4e-3)
+
+
+def small_bert(data: PreparedData, folder: Path, epochs: int = 4) -> NetworkResult:
+    """BERT of 2 layers, 64 wide, with random start."""
+    config = {
+        "model_type": "bert", "vocab_size": 30522, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 128, "max_position_embeddings": int(data.inputs.shape[1]), "type_vocab_size": 2,
+    }  # fmt: skip
+    architecture = {"kind": "transformers", "config": config, "labels": list(data.labels)}
+    return _trained(data, architecture, folder, "tinybert 2x64", epochs, learning_rate=2e-3)
+
+
+def _trained(
+    data: PreparedData, architecture: dict[str, Any], folder: Path, name: str, epochs: int, learning_rate: float
+) -> NetworkResult:
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    network = build_network(architecture).train()
+    optimizer = torch.optim.AdamW(network.parameters(), learning_rate)
+    for epoch in range(epochs):
+        for batch in training_batches(data, data.rows("train"), 32, seed=0, epoch=epoch):
+            optimizer.zero_grad()
+            functional.cross_entropy(network(*batch.inputs), batch.labels).backward()
+            optimizer.step()
+    network.eval()
+    save_network(network, folder / "student.safetensors")
+    test, validation = data.rows("test"), data.rows("validation")
+    logits = predict(network, data, test)
+    np.save(folder / "test_logits.npy", logits)
+    validated = accuracy(predict(network, data, validation), data.targets[validation])
+    return NetworkResult(
+        fingerprint=fingerprint({"data": data.fingerprint, "architecture": architecture, "epochs": epochs}),
+        role="student",
+        name=name,
+        checkpoint_file=folder / "student.safetensors",
+        architecture=architecture,
+        parameters=count_parameters(network),
+        macs=None,
+        accuracy=accuracy(logits, data.targets[test]),
+        test_logits_file=folder / "test_logits.npy",
+        validation_accuracy=validated.value,
+    )
