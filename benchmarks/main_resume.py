@@ -74,7 +74,12 @@ def main() -> None:
     bars = [
         Bar("a second run from nothing has the same bundle bytes", float(repeats), "==", 1),
         Bar("killed and resumed, the bundle bytes are the same", float(same), "==", 1),
-        Bar("stages killed inside, of those that a run has", sum(results.values()), "==", 1 if quick else len(stages)),
+        Bar(
+            "stages killed inside, of those that a run has",
+            sum(results.values()),
+            "==",
+            1 if quick else len(stages),
+        ),
     ]
     write_result("main-resume", figures, bars, quick)
 

@@ -11,7 +11,12 @@ def main() -> None:
     assert all(run.code == 0 for run in runs)
     seconds = [run.seconds for run in runs[1:]]  # the first reads the disk
     figures = {"help_seconds": seconds}
-    write_result("main-startup", figures, [Bar("edgepress --help, median seconds", statistics.median(seconds), "<=", 0.4)], quick)
+    write_result(
+        "main-startup",
+        figures,
+        [Bar("edgepress --help, median seconds", statistics.median(seconds), "<=", 0.4)],
+        quick,
+    )
 
 
 main()

@@ -3,7 +3,13 @@
 from benchmarks.record import Bar, edgepress, quick_asked, scratch, write_result
 
 TARGETS = ("pixel8", "rpi4", "coral_dev")
-SHORT = ("teacher.epochs=1", "distill.epochs=1", "prune.macs=1", "distill.compare_naive=false", "data.limit=500")
+SHORT = (
+    "teacher.epochs=1",
+    "distill.epochs=1",
+    "prune.macs=1",
+    "distill.compare_naive=false",
+    "data.limit=500",
+)
 
 
 def seconds_for(targets: tuple[str, ...], quick: bool) -> float:
@@ -25,7 +31,12 @@ def main() -> None:
         one.append(seconds_for(TARGETS[:1], quick))
         three.append(seconds_for(TARGETS, quick))
     ratios = [b / a for a, b in zip(one, three, strict=True)]
-    figures = {"targets": list(TARGETS), "one_target_seconds": one, "three_targets_seconds": three, "ratios": ratios}
+    figures = {
+        "targets": list(TARGETS),
+        "one_target_seconds": one,
+        "three_targets_seconds": three,
+        "ratios": ratios,
+    }
     worst = Bar("three targets against one, worst ratio of total time", max(ratios), "<=", 1.3)
     write_result("main-targets", figures, [worst], quick)
 

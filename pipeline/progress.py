@@ -6,7 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 PLAIN_EVERY = 15.0  # seconds between the plain lines of one stage
 
@@ -60,7 +67,8 @@ class _LiveMeter(Meter):
 
     def show(self) -> None:
         if self.live is not None:
-            self.live.update(self.task, completed=self.done, rate=f"{self.rate:.0f} {self.unit}/s", text=self.text)  # type: ignore[arg-type]
+            rate = f"{self.rate:.0f} {self.unit}/s"
+            self.live.update(self.task, completed=self.done, rate=rate, text=self.text)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

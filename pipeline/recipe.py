@@ -42,7 +42,7 @@ class DataSettings(Strict):
     text_column: str = "text"
     image_column: str = "image"
     label_column: str = "label"
-    where: dict[str, str] = {}  # keep only rows whose column has this value
+    where: dict[str, str] = Field(default_factory=dict)  # keep only rows whose column has this value
     limit: int | None = Field(default=None, ge=20)  # a stratified sample of this many
     split: Split = Split()
 

@@ -79,7 +79,9 @@ def train(recipe: Recipe, context: RunContext) -> Networks:
     teacher_onnx = export_onnx(data, teacher, ExportSettings().opset, length, context)
     cache = cache_teacher(data, teacher, recipe.distill, context) if recipe.distill.mode == "cached" else None
     student = distill(data, teacher, cache, recipe.student, recipe.distill, context)
-    naive = train_naive(data, teacher, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
+    naive = (
+        train_naive(data, teacher, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
+    )
     students = (student,)
     if recipe.prune.macs < 1:
         students += (prune(data, student, teacher, cache, recipe.prune, recipe.distill, context),)
@@ -131,7 +133,12 @@ def _export(target: TargetPlan, plan: FilePlan, networks: Networks, context: Run
 
 
 def _quantize(
-    recipe: Recipe, target: TargetPlan, plan: FilePlan, exported: ExportedFile, data: PreparedData, context: RunContext
+    recipe: Recipe,
+    target: TargetPlan,
+    plan: FilePlan,
+    exported: ExportedFile,
+    data: PreparedData,
+    context: RunContext,
 ) -> ExportedFile:
     scheme, calibration = target.quantization, recipe.calibration
     if plan.format == "onnx":

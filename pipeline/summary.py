@@ -1,7 +1,59 @@
-"""The table at the end of a run: what each target got."""
+"""The table at the end of a run: what each target got, one line a file that ships."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.gate import Verdict
+
+HEAD = (
+    "target",
+    "file",
+    "accuracy (95%)",
+    "to teacher",
+    "size",
+    "smaller",
+    "p90",
+    "against float32",
+    "verdict",
+)
+
+
+def release_rows(
+    reports: Sequence[dict[str, Any]], passed: Sequence[bool]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The table's head, and a row for the teacher and for each shipped file of `reports`."""
+    first = reports[0]
+    teacher, naive = first["networks"]["teacher"], first["networks"]["naive"]
+    size = f"{first['teacher_onnx_size']['value'] / 1e6:.2f} MB"
+    rows = [("", f"teacher {teacher['name']}", _accuracy(teacher["accuracy"]), "", size, "", "", "", "")]
+    if naive:
+        rows.append(("", f"naive {naive['name']}", _accuracy(naive["accuracy"]), *[""] * 6))
+    for report, good in zip(reports, passed, strict=True):
+        for file in report["files"]:
+            if file["shipped"]:
+                rows.append((report["target"]["id"], *_file(file, teacher), "PASS" if good else "FAIL"))
+    return HEAD, rows
+
+
+def failures(verdict: "Verdict") -> list[str]:
+    """What was missed, a line each."""
+    return [check.explanation for check in verdict.checks if not check.passed]
+
+
+def _accuracy(accuracy: dict[str, Any]) -> str:
+    return f"{accuracy['value']:.2%} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
+
+
+def _file(file: dict[str, Any], teacher: dict[str, Any]) -> tuple[str, ...]:
+    points = 100 * (file["accuracy"]["value"] - teacher["accuracy"]["value"])
+    measured = file["measured"]
+    p90 = faster = ""
+    if measured:
+        p90 = f"{measured['latency']['p90']['value']:.2f} ms ({measured['source']})"
+        times = measured["times_faster_than_float32"]
+        faster = f"{times['value']:.2f}x as fast" if times else ""
+    return (
+        file["name"], _accuracy(file["accuracy"]), f"{points:+.2f} points", f"{file['size']['value'] / 1e6:.2f} MB",
+        f"{file['times_smaller_than_teacher']['value']:.1f}x", p90, faster,
+    )  # fmt: skip

@@ -35,7 +35,12 @@ def small_bert(data: PreparedData, folder: Path, epochs: int = 4) -> NetworkResu
 
 
 def _trained(
-    data: PreparedData, architecture: dict[str, Any], folder: Path, name: str, epochs: int, learning_rate: float
+    data: PreparedData,
+    architecture: dict[str, Any],
+    folder: Path,
+    name: str,
+    epochs: int,
+    learning_rate: float,
 ) -> NetworkResult:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)

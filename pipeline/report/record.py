@@ -33,7 +33,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
     """The report of one target's release, in JSON's plain types. `budgets` are the target's, tightened."""
     student = run.students[-1]
     labels = run.data.targets[run.data.rows("test")]
-    networks = {role: None for role in ("teacher", "naive", "student", "pruned")}
+    networks = dict.fromkeys(("teacher", "naive", "student", "pruned"))
     networks |= {result.role: _network(result, student) for result in _networks(run)}
     return {
         "schema": SCHEMA,

@@ -104,4 +104,6 @@ def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
 def test_a_recipe_survives_a_round_trip(epochs: int, alpha: float) -> None:
     content = minimal() | {"distill": {"epochs": epochs, "alpha": alpha}}
     recipe = Recipe.model_validate(content)
-    assert Recipe.model_validate(yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True)))) == recipe
+    assert (
+        Recipe.model_validate(yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True)))) == recipe
+    )

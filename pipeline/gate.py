@@ -1,0 +1,199 @@
+"""Budgets against the report: the verdict, decided from report.json alone, so a bundle can be judged anywhere."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.baseline import compare_with_baseline
+from pipeline.errors import InputError
+from pipeline.integrity import REPORT, read_json, verify_bundle
+from pipeline.results import Check, Verdict
+from targets.latency import early_stopping
+
+__all__ = ["Check", "Verdict", "check_bundle", "compare_with_baseline", "decide"]
+
+REPORT_SCHEMA = 1
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+ELSEWHERE = "measured on this host, not on the device"
+SURE = 1e-9  # what rounding may take from a figure that lies on its budget
+
+
+def decide(report: dict[str, Any]) -> Verdict:
+    """Every budget of the report held against every file that ships.
+
+    Accuracy, agreement, size, cold start and memory: the figure itself. Latency: MLPerf's early-stopping rule with
+    the budgets' confidence, and undecided is not passed. Raises InputError if the report is not one of schema 1.
+    """
+    if report.get("schema") != REPORT_SCHEMA:
+        raise InputError(f"report: schema {report.get('schema')!r} is not known; this edgepress reads {REPORT_SCHEMA}")
+    try:
+        shipped = [file for file in report["files"] if file["shipped"]]
+        checks = [check for file in shipped for check in _of_file(file, report)]
+        checks += _agreements(report, {file["name"]: file for file in shipped})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"report: incomplete, can't be judged ({error!r}); make the bundle again") from None
+    if not shipped:
+        raise InputError("report: no file that ships, so nothing to judge; make the bundle again")
+    return Verdict(tuple(checks))
+
+
+def check_bundle(folder: Path, baseline: Path | None = None) -> Verdict:
+    """The verdict on a bundle whose files are proven to be those that were written; with a `baseline` bundle, its
+    regressions too. Raises InputError that names the file which is changed, missing or not the bundle's."""
+    verify_bundle(folder)
+    report = read_json(folder / REPORT)
+    verdict = decide(report)
+    if baseline is None:
+        return verdict
+    verify_bundle(baseline)
+    return Verdict((*verdict.checks, *compare_with_baseline(report, read_json(baseline / REPORT))))
+
+
+def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
+    budgets, measured = report["budgets"], file["measured"]
+    elsewhere = bool(measured) and measured["source"] == "host" and report["target"]["id"] != "host"
+    beside = _float32_beside(file, report)
+    beside_measured = beside["measured"] if beside else None
+    checks = _accuracy(file, report)
+    if budgets["size_mb"] is not None:
+        size, other = file["size"]["value"] / 1e6, beside["size"]["value"] / 1e6 if beside else None
+        found = {"value": size, "unit": "MB", "source": file["size"]["source"]}
+        checks.append(_cost("size_mb", "size", file["name"], found, budgets["size_mb"], other, False))
+    for share, limit in budgets["latency_ms"].items():
+        if limit is not None:
+            checks.append(_latency(share, file["name"], measured, limit, budgets, beside_measured, elsewhere))
+    for name, key, words in (
+        ("cold_start_ms", "cold_start", "cold start"),
+        ("peak_mem_mb", "peak_memory", "peak memory"),
+    ):
+        if budgets[name] is not None:
+            found = measured[key] if measured else None
+            other = beside_measured[key]["value"] if beside_measured else None
+            checks.append(_cost(name, words, file["name"], found, budgets[name], other, elsewhere))
+    return checks
+
+
+def _float32_beside(file: dict[str, Any], report: dict[str, Any]) -> dict[str, Any] | None:
+    if file["scheme"] == "float32":
+        return None
+    same = (f for f in report["files"] if f["format"] == file["format"] and f["scheme"] == "float32")
+    return next(same, None)
+
+
+def _accuracy(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
+    budget, name, found = report["budgets"]["accuracy"], file["name"], file["accuracy"]
+    value = found["value"]
+    interval = f"95% interval {found['low']:.2%} to {found['high']:.2%}"
+    checks = []
+    if budget["min"] is not None:
+        limit, short = budget["min"], 100 * (budget["min"] - value)
+        passed = short <= 100 * SURE
+        teacher = report["networks"]["teacher"]["accuracy"]["value"]
+        stage, lost = _largest_loss(file) if teacher >= limit else ("teacher", f"the teacher itself reaches {teacher:.2%}")
+        missed = f"{value:.2%} ({interval}) is {short:.2f} points under the floor of {limit:.2%}; {lost}"
+        text = f"{value:.2%} ({interval}), floor {limit:.2%}" if passed else missed
+        checks.append(_check("accuracy.min", name, value, ">=", limit, "share", "host", passed, stage, text))
+    if budget["max_drop"] is not None:
+        limit, drop = budget["max_drop"], file["attribution"]["total"]["points_lost"]
+        passed = drop <= limit + SURE
+        stage, lost = _largest_loss(file)
+        against = f"{drop:.2f} points below the teacher" if drop >= 0 else f"{-drop:.2f} points above the teacher"
+        missed = f"{against}, {drop - limit:.2f} more than the {limit:g} allowed; {lost}"
+        text = f"{against}, {limit:g} allowed" if passed else missed
+        checks.append(_check("accuracy.max_drop", name, drop, "<=", limit, "points", "host", passed, stage, text))
+    return checks
+
+
+def _largest_loss(file: dict[str, Any]) -> tuple[str, str]:
+    """The stage that lost most on the way from the teacher, and how much in words."""
+    step = max(file["attribution"]["steps"], key=lambda step: step["samples_lost"])
+    return step["stage"], f"most was lost in {step['stage']}: {step['points_lost']:.2f} points"
+
+
+def _agreements(report: dict[str, Any], shipped: dict[str, dict[str, Any]]) -> list[Check]:
+    limit = report["budgets"]["accuracy"]["min_agreement"]
+    if limit is None:
+        return []
+    checks = []
+    for pair in report["agreements"]:
+        value, name = pair["value"], " and ".join(pair["files"])
+        passed = value >= limit - SURE
+        worse = min((shipped[file] for file in pair["files"]), key=lambda file: file["agreement_with_student"]["value"])
+        own, beside = worse["agreement_with_student"]["value"], _float32_beside(worse, report)
+        before = beside["agreement_with_student"]["value"] if beside else own
+        stage = "quantize" if before - own > 1 - before else "export"
+        text = f"same label on {value:.2%} of {pair['samples']} test samples, at least {limit:.2%} wanted"
+        if not passed:
+            text += f": {100 * (limit - value):.2f} points short; {worse['name']} departs most from the student, in {stage}"
+        checks.append(
+            _check("accuracy.min_agreement", name, value, ">=", limit, "share", pair["source"], passed, stage, text)
+        )
+    return checks
+
+
+def _cost(
+    name: str, words: str, file: str, found: dict[str, Any] | None, limit: float, float32: float | None, elsewhere: bool
+) -> Check:
+    """A figure that must not be over its limit; `float32` is the same figure of the file before quantizing."""
+    if found is None:
+        return _missing(name, words, file, limit)
+    value, unit = found["value"], found["unit"]
+    passed = value <= limit + SURE
+    stage, why = _dear_stage(value, float32)
+    text = f"{words} {value:.3g} {unit}, budget {limit:g} {unit}"
+    if not passed:
+        text = f"{words} {value:.3g} {unit} is {value - limit:.3g} {unit} over the budget of {limit:g} {unit}; {why}"
+    text += f"; {ELSEWHERE}" if elsewhere else ""
+    return _check(name, file, value, "<=", limit, unit, found["source"], passed, stage, text)
+
+
+def _latency(
+    share: str,
+    file: str,
+    measured: dict[str, Any] | None,
+    limit: float,
+    budgets: dict[str, Any],
+    float32: dict[str, Any] | None,
+    elsewhere: bool,
+) -> Check:
+    name = f"latency_ms.{share}"
+    if measured is None:
+        return _missing(name, "latency", file, limit)
+    found, confidence = measured["latency"][share], budgets["confidence"]
+    samples = np.array(measured["samples"]["values"])
+    rule = early_stopping(samples, limit, PERCENTILES[share], confidence, measured["looks"])
+    value, counted = found["value"], f"{rule.over} of {rule.runs} runs were over"
+    stage, why = _dear_stage(value, float32["latency"][share]["value"] if float32 else None)
+    if rule.outcome == "pass":
+        text = f"{share} {value:.3g} ms, budget {limit:g} ms: {counted}, {confidence:.0%} sure"
+    elif rule.outcome == "fail":
+        text = f"{share} {value:.3g} ms is {value - limit:.3g} ms over the budget of {limit:g} ms: {counted}; {why}"
+    else:
+        text = (
+            f"{share} {value:.3g} ms, budget {limit:g} ms: {counted}, too few runs to be {confidence:.0%} sure; "
+            f"{rule.needed} more with none over would pass: raise measure.min_runs in the profile"
+        )
+    text += f"; {ELSEWHERE}" if elsewhere else ""
+    passed = None if rule.outcome == "undecided" else rule.outcome == "pass"
+    return _check(name, file, value, "<=", limit, "ms", found["source"], passed, stage, text)
+
+
+def _dear_stage(value: float, float32: float | None) -> tuple[str, str]:
+    """The stage that a cost too high is laid to: quantize if it saved nothing, else the student as distilled."""
+    if float32 is not None and value >= float32:
+        return "quantize", f"quantize saved nothing: float32 has {float32:.3g}"
+    return "distill", "the student is too large for it: a smaller one, or prune.macs"
+
+
+def _missing(name: str, words: str, file: str, limit: float) -> Check:
+    unit = "MB" if name.endswith("mb") else "ms"
+    text = f"{words} was not measured, budget {limit:g} {unit}: run without --no-latency"
+    return _check(name, file, None, "<=", limit, unit, "none", None, None, text)
+
+
+def _check(
+    name: str, file: str, value: float | None, op: Any, limit: float, unit: str, source: str, passed: bool | None,
+    stage: str | None, text: str,
+) -> Check:  # fmt: skip
+    return Check(name, file, value, op, limit, unit, source, passed, None if passed else stage, text)
