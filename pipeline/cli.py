@@ -281,10 +281,11 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*head, box=box.SIMPLE_HEAD)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))
     console = Console()
     # Piped output keeps every column whole; a terminal wraps.
     console.print(table) if console.is_terminal else Console(width=240).print(table)

@@ -90,10 +90,9 @@ class Reporter:
             return
         started = time.monotonic()
         if self.console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"),
-            )  # fmt: skip
+            counts = (MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+            times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), *counts, *times)
             with Progress(*columns, console=self.console, transient=True) as live:
                 task = live.add_task(name, total=total, rate="", text="")
                 meter: Meter = _LiveMeter(name, unit, total, live=live, task=task)

@@ -1,0 +1,70 @@
+"""Times one model file on this machine, without a recipe or data."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from targets.latency import summarise
+from targets.machine import describe_machine
+from targets.profile import Profile, load_profile
+from targets.runners.host import measure
+from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
+
+INPUTS = 16  # made-up inputs that runs take in turn, so that no single one stays in the caches
+
+
+def bench(file: Path, target: str, runs: int | None = None) -> dict[str, Any]:
+    """Milliseconds of single inferences of a .onnx or .tflite file, with the threads and runs of `target`'s profile.
+
+    Inputs are made up: random pixels, or token ids. Raises InputError or TargetError for a file that is no model,
+    and for a target without its runtime.
+    """
+    profile = load_profile(target)
+    options = _options(file, profile)
+    specs = open_model(file, options).inputs
+    random = np.random.default_rng(0)
+    feeds = [{spec.name: _made_up(spec, random) for spec in specs} for _ in range(INPUTS)]
+    plan = profile.measure
+    if runs:
+        plan = plan.model_copy(update={"min_runs": runs, "max_runs": max(runs, plan.max_runs)})
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(file, options, feeds, plan, Path(folder))
+    summary = summarise(found.samples_ms)
+    return {
+        "file": file.name,
+        "source": "host",
+        "machine": describe_machine().label,
+        "runtime": options.runtime,
+        "threads": options.threads,
+        "runs": len(found.samples_ms),
+        "p50_ms": round(summary.p50, 4),
+        "p90_ms": round(summary.p90, 4),
+        "p99_ms": round(summary.p99, 4),
+        "mean_ms": round(summary.mean, 4),
+        "cold_start_ms": round(found.cold_start_ms, 3),
+        "peak_memory_mb": round(found.peak_mem_mb, 2),
+        "size_mb": round(file.stat().st_size / 1e6, 4),
+        "notes": "; ".join(found.notes),
+    }
+
+
+def _options(file: Path, profile: Profile) -> RuntimeOptions:
+    suffix = file.suffix.removeprefix(".")
+    if suffix not in ("onnx", "tflite"):
+        raise InputError(f"{file}: found a name that ends in '{file.suffix}', expected .onnx or .tflite")
+    for runtime in profile.runtimes:
+        if runtime.format == suffix:
+            return RuntimeOptions(runtime.name, runtime.threads, runtime.delegate)
+    raise InputError(f"target {profile.id} has no runtime for .{suffix} files; name another target")
+
+
+def _made_up(spec: TensorSpec, random: np.random.Generator) -> np.ndarray:
+    """Values that the input can take: 8-bit and float are pixels, wide integers are ids that any vocabulary has."""
+    if np.issubdtype(np.dtype(spec.dtype), np.floating):
+        return random.integers(0, 256, spec.shape).astype(spec.dtype)
+    limits = np.iinfo(spec.dtype)
+    low, high = (limits.min, limits.max + 1) if limits.bits == 8 else (0, 2)
+    return random.integers(low, high, spec.shape).astype(spec.dtype)
