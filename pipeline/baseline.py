@@ -29,7 +29,7 @@ def compare_with_baseline(report: dict[str, Any], baseline: dict[str, Any]) -> t
         ("target", report.get("target", {}).get("id"), baseline.get("target", {}).get("id")),
     ):
         if mine != theirs:
-            raise InputError(f"baseline: its {what} is {theirs!r}, this bundle's is {mine!r}; give a baseline of the same")
+            raise InputError(f"baseline: its {what} is {theirs!r}, this bundle's is {mine!r}; give one of the same")
     now = {file["name"]: file for file in report["files"] if file["shipped"]}
     checks: list[Check] = []
     for before in (file for file in baseline["files"] if file["shipped"]):

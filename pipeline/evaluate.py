@@ -16,7 +16,8 @@ def predict(
     batch_size: int = 256,
     meter: Meter | None = None,
 ) -> np.ndarray:
-    """float32 logits [len(rows), classes] in the order of `rows`, in evaluation mode, where the network is."""
+    """float32 logits [len(rows), classes] in the order of `rows`, in evaluation mode, where the network
+    is."""
     scores = np.empty((len(rows), len(data.labels)), dtype=np.float32)
     device = next(network.parameters()).device
     training = network.training

@@ -90,7 +90,9 @@ def _accuracy(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
         limit, short = budget["min"], 100 * (budget["min"] - value)
         passed = short <= 100 * SURE
         teacher = report["networks"]["teacher"]["accuracy"]["value"]
-        stage, lost = _largest_loss(file) if teacher >= limit else ("teacher", f"the teacher itself reaches {teacher:.2%}")
+        stage, lost = _largest_loss(file)
+        if teacher < limit:
+            stage, lost = "teacher", f"the teacher itself reaches {teacher:.2%}"
         missed = f"{value:.2%} ({interval}) is {short:.2f} points under the floor of {limit:.2%}; {lost}"
         text = f"{value:.2%} ({interval}), floor {limit:.2%}" if passed else missed
         checks.append(_check("accuracy.min", name, value, ">=", limit, "share", "host", passed, stage, text))
@@ -125,7 +127,7 @@ def _agreements(report: dict[str, Any], shipped: dict[str, dict[str, Any]]) -> l
         stage = "quantize" if before - own > 1 - before else "export"
         text = f"same label on {value:.2%} of {pair['samples']} test samples, at least {limit:.2%} wanted"
         if not passed:
-            text += f": {100 * (limit - value):.2f} points short; {worse['name']} departs most from the student, in {stage}"
+            text += f": {100 * (limit - value):.2f} points short; {worse['name']} departs most, in {stage}"
         checks.append(
             _check("accuracy.min_agreement", name, value, ">=", limit, "share", pair["source"], passed, stage, text)
         )

@@ -1,6 +1,7 @@
 """The manifest of a bundle: what was written, and proof that it still is what was written."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ REPORT = "report.json"
 
 def bundle_files(folder: Path) -> list[str]:
     """Relative names, with forward slashes, of every file in `folder` but the manifest; sorted."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(name for name in names if name != MANIFEST)
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted({path.relative_to(folder).as_posix() for path in found} - {MANIFEST})
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -56,3 +57,14 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
                 "copy the bundle again or make it again"
             )
     return manifest
+
+
+# An array of numbers over several lines. Only json.dumps's own layout has a line break there: in a string it is \n.
+_NUMBERS = re.compile(r"\[\n\s*([-+.\deE,\s]+?)\n\s*\]")
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON with sorted keys, the same text for equal values; arrays of numbers stay on one line.
+    Raises ValueError for a number that is not finite."""
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"

@@ -21,9 +21,7 @@ class ImageNetwork(nn.Module):
     """`body` maps normalised pixels [B, 3, S, S] to logits. `mean` and `std` are in pixels 0..255, one a
     channel; an `input_size` S other than the pixels' makes the network resize them (bilinear)."""
 
-    def __init__(
-        self, body: nn.Module, mean: list[float], std: list[float], input_size: int | None = None
-    ) -> None:
+    def __init__(self, body: nn.Module, mean: list[float], std: list[float], input_size: int | None = None) -> None:
         super().__init__()
         self.body = body
         self.input_size = input_size
@@ -65,9 +63,7 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
     if architecture["kind"] == "timm":
         body = timm_body(architecture["model"], architecture["classes"], architecture.get("width", 1.0))
         reshape_body(body, architecture.get("shapes", {}))
-        network = ImageNetwork(
-            body, architecture["mean"], architecture["std"], architecture.get("input_size")
-        )
+        network = ImageNetwork(body, architecture["mean"], architecture["std"], architecture.get("input_size"))
         return network.to(memory_format=torch.channels_last)
     return TextNetwork(_transformer(architecture))
 
@@ -94,13 +90,11 @@ def timm_body(model: str, classes: int, width: float = 1.0) -> nn.Module:
     from timm.models import efficientnet, mobilenetv3
 
     if not timm.is_model(model):
-        raise InputError(
-            f"unknown image model '{model}'{_nearest(model, timm.list_models())} (names are timm's)"
-        )
+        raise InputError(f"unknown image model '{model}'{_nearest(model, timm.list_models())} (names are timm's)")
     if width == 1.0:
         return timm.create_model(model, num_classes=classes)
     # timm registers a few widths by name; these makers of its families take any.
-    makers = {
+    makers: dict[str, Any] = {
         "mobilenetv2": efficientnet._gen_mobilenet_v2,
         "tf_efficientnet_lite0": efficientnet._gen_efficientnet_lite,
         "mobilenetv3": mobilenetv3._gen_mobilenet_v3,
@@ -154,9 +148,7 @@ def save_network(network: nn.Module, file: Path) -> None:
 
     from pipeline.store import write_atomic
 
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()
-    }
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     write_atomic(file, save(tensors))
 
 
@@ -171,8 +163,7 @@ def load_network(result: NetworkResult) -> nn.Module:
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"{result.checkpoint_file}: not the weights of {result.name} ({reason}); "
-            "delete its folder and run again"
+            f"{result.checkpoint_file}: not the weights of {result.name} ({reason}); delete its folder and run again"
         ) from None
     return network.eval()
 

@@ -29,8 +29,9 @@ def teacher_tokenizer(settings: TeacherSettings) -> Path | str:
 
 
 def teach(data: PreparedData, settings: TeacherSettings, context: RunContext) -> NetworkResult:
-    """Loads the teacher, fine-tunes it on the train split with label-smoothed cross-entropy, and judges it on the
-    test split. Raises InputError for an unknown model, weights that do not fit, and texts longer than it takes.
+    """Loads the teacher, fine-tunes it on the train split with label-smoothed cross-entropy, and judges it
+    on the test split. Raises InputError for an unknown model, weights that do not fit, and texts longer
+    than it takes.
     """
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
@@ -78,9 +79,7 @@ def _load(data: PreparedData, settings: TeacherSettings) -> tuple[nn.Module, dic
 
 def _load_text(data: PreparedData, settings: TeacherSettings) -> tuple[nn.Module, dict[str, object]]:
     if settings.input_size is not None:
-        raise InputError(
-            "teacher.input_size is for images: remove it, text.sequence_length sets a text's length"
-        )
+        raise InputError("teacher.input_size is for images: remove it, text.sequence_length sets a text's length")
     transformer: Any = load_transformer(settings, data.labels)
     length, longest = int(data.inputs.shape[1]), longest_sequence(transformer.config)
     if longest is not None and length > longest:
@@ -88,7 +87,7 @@ def _load_text(data: PreparedData, settings: TeacherSettings) -> tuple[nn.Module
             f"text.sequence_length is {length}, teacher {teacher_name(settings)} takes at most {longest}: "
             "lower it, or use another teacher"
         )
-    architecture = {
+    architecture: dict[str, object] = {
         "kind": "transformers",
         "config": plain_config(transformer.config),
         "labels": list(data.labels),
@@ -102,17 +101,13 @@ def longest_sequence(config: Any) -> int | None:
     if positions is None:
         return None
     # RoBERTa and its kin count positions from after the padding's id.
-    offset = (
-        (config.pad_token_id or 0) + 1
-        if "roberta" in config.model_type or config.model_type == "camembert"
-        else 0
-    )
+    offset = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
     return int(positions) - offset
 
 
 def plain_config(config: Any) -> dict[str, object]:
-    """A transformers configuration as plain JSON: what differs from the library's base, without names of files,
-    versions and labels."""
+    """A transformers configuration as plain JSON: what differs from the library's base, without names of
+    files, versions and labels."""
     from transformers import PretrainedConfig
 
     base = PretrainedConfig().to_dict()
@@ -136,15 +131,17 @@ def plain_config(config: Any) -> dict[str, object]:
 def _freeze(network: nn.Module, settings: TeacherSettings) -> None:
     if settings.freeze == "none":
         return
+    body: Any
     if isinstance(network, TextNetwork):
-        body: Any = network.transformer.base_model
+        body = network.transformer.base_model
         frozen = body.embeddings if settings.freeze == "embeddings" else body
         frozen.requires_grad_(False)
         return
     if settings.freeze == "embeddings":
         raise InputError("teacher.freeze: 'embeddings' is for text teachers; images take none or backbone")
     assert isinstance(network, ImageNetwork)
-    network.body.requires_grad_(False)
-    classifier: Any = network.body.get_classifier()
+    body = network.body
+    body.requires_grad_(False)
+    classifier = body.get_classifier()
     for layer in classifier if isinstance(classifier, tuple) else (classifier,):
         layer.requires_grad_(True)

@@ -27,9 +27,7 @@ from pipeline.recipe import Augmentation
 from pipeline.results import EpochRecord, NetworkResult, PreparedData
 
 WARM_UP = 0.1  # share of training during which the learning rate rises
-Loss = Callable[
-    [Tensor, Batch, int], Tensor
-]  # (logits [B, classes], batch on their device, view) -> mean loss
+Loss = Callable[[Tensor, Batch, int], Tensor]  # (logits [B, classes], batch on their device, view) -> mean loss
 
 
 @dataclass(frozen=True)
@@ -71,16 +69,16 @@ def learning_rate(schedule: Schedule, share: float) -> float:
 
 
 def samples_of(data: PreparedData, epochs: int) -> int:
-    """Samples that a training and its evaluations pass through the network: the total of its progress line."""
+    """Samples that a training and its evaluations pass through the network: the total of its progress
+    line."""
     train, validation, test = (len(data.rows(split)) for split in ("train", "validation", "test"))
     return epochs * (train + validation) + validation * (epochs == 0) + test
 
 
-def fit(
-    network: nn.Module, data: PreparedData, loss: Loss, schedule: Schedule, meter: Meter, folder: Path
-) -> Fit:
-    """Trains `network` in place on the train split and leaves it with the weights of the epoch that was best on
-    the validation split (the later of equals), in evaluation mode. Parameters that need no gradient stay.
+def fit(network: nn.Module, data: PreparedData, loss: Loss, schedule: Schedule, meter: Meter, folder: Path) -> Fit:
+    """Trains `network` in place on the train split and leaves it with the weights of the epoch that was
+    best on the validation split (the later of equals), in evaluation mode. Parameters that need no gradient
+    stay.
 
     After each epoch `folder/resume/` gets a checkpoint, from which a later call goes on. Raises InputError if
     the loss is not a number.
@@ -130,9 +128,7 @@ def _train_epoch(
             module.eval()
     view = epoch % schedule.views
     seen, total = 0, 0.0
-    batches = training_batches(
-        data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, view
-    )
+    batches = training_batches(data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, view)
     for step, batch in enumerate(batches):
         count = len(batch.rows)
         share = (epoch * len(rows) + seen + count / 2) / (schedule.epochs * len(rows))
@@ -202,7 +198,8 @@ def _save(
 
 
 def _resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state after the last whole epoch, loaded into network and optimizer; a fresh one if there is none."""
+    """The state after the last whole epoch, loaded into network and optimizer; a fresh one if there is
+    none."""
     file = _checkpoint(folder)
     if not file.exists():
         return {"curve": [], "best": {"epoch": None, "validation_accuracy": -1.0, "weights": {}}}
@@ -215,18 +212,19 @@ def _resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) 
 @contextmanager
 def deterministic() -> Iterator[None]:
     """Torch's deterministic algorithms, where there are such."""
+    settings: Any = torch.utils.deterministic
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before, filled = (
         torch.are_deterministic_algorithms_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
+        settings.fill_uninitialized_memory,
     )
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        settings.fill_uninitialized_memory = filled
 
 
 def network_result(

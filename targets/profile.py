@@ -3,6 +3,7 @@
 A figure without a source stays null. Profiles are YAML files in `targets/profiles/`; a user's own is a path.
 """
 
+import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -24,8 +25,8 @@ class Provenance(Strict):
     """Where the profile's figures come from."""
 
     kind: Literal["measured", "published", "vendor", "estimate"]
-    source: str
-    date: str
+    source: str = Field(min_length=1)
+    date: datetime.date
 
 
 class Core(Strict):
@@ -44,7 +45,7 @@ class OperatingSystem(Strict):
 
 
 class Runtime(Strict):
-    """A runtime that ships on the device. `format` follows from it: onnxruntime reads .onnx, litert .tflite."""
+    """A runtime that ships on the device. Its `format` follows: onnxruntime reads .onnx, litert .tflite."""
 
     name: RuntimeName
     min_version: str | None = None
@@ -76,7 +77,7 @@ class Quantization(Strict):
 
     @property
     def label(self) -> str:
-        """The scheme as it stands in file names: exact, with `-io8` where inputs and outputs are 8-bit too."""
+        """The scheme as it stands in file names: exact, with `-io8` where inputs and outputs are 8-bit."""
         return self.scheme + ("-io8" if self.io_dtype != "float32" else "")
 
 
@@ -124,7 +125,7 @@ class Budgets(Strict):
     confidence: float = Field(default=0.99, gt=0.5, lt=1)
 
     def tightened_by(self, other: "Budgets") -> "Budgets":
-        """The stricter of both, budget by budget: a recipe may tighten a target's budgets, never loosen them."""
+        """The stricter of both, budget by budget: a recipe may tighten a target's, never loosen them."""
 
         def least(a: float | None, b: float | None) -> float | None:
             return min((v for v in (a, b) if v is not None), default=None)
@@ -176,8 +177,8 @@ class Baseline(Strict):
 
     model: str
     dtype: str
-    ms: float
-    source: str
+    ms: float = Field(gt=0)
+    source: str = Field(min_length=1)
 
 
 class Profile(Strict):
@@ -238,7 +239,6 @@ def load_profile(name: str) -> Profile:
 
         near = difflib.get_close_matches(name, profile_names(), n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        raise TargetError(
-            f"unknown target '{name}': {hint}known: {', '.join(profile_names())}; or give the path of a .yaml profile"
-        )
+        known = ", ".join(profile_names())
+        raise TargetError(f"unknown target '{name}': {hint}known: {known}; or give the path of a .yaml profile")
     return parse(Profile, read_yaml(file), str(file) if file.parent != PROFILES else f"profile {name}")

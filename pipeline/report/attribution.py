@@ -1,5 +1,6 @@
 """Where accuracy went: teacher -> student -> pruned -> float32 file -> shipped file, sample by sample counted."""
 
+from itertools import pairwise
 from typing import Any
 
 from pipeline.results import Accuracy, RunResult, TargetFile
@@ -27,7 +28,7 @@ def attribute(file: TargetFile, float32: TargetFile | None, run: RunResult) -> d
     (total,) = totals
     steps = [
         {"stage": stage, "from": start, "to": end, **_lost(before, after, total)}
-        for (_, start, before), (stage, end, after) in zip(path, path[1:], strict=False)
+        for (_, start, before), (stage, end, after) in pairwise(path)
     ]
     return {"total": _lost(path[0][2], path[-1][2], total), "steps": steps}
 

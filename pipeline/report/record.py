@@ -275,15 +275,15 @@ def _provenance(recipe: Recipe, profile: Profile) -> dict[str, Any]:
             "split": recipe.data.split.seed,
             "calibration": recipe.calibration.seed,
         },
-        "recipe": _without_folders(recipe.model_dump(mode="json", by_alias=True)),
+        "recipe": without_folders(recipe.model_dump(mode="json", by_alias=True)),
         "profile": profile.model_dump(mode="json", by_alias=True),
     }
 
 
-def _without_folders(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """Absolute paths cut to their last part: where a file lay on the machine that made it is nobody's business."""
     if isinstance(value, dict):
-        return {key: _without_folders(item) for key, item in value.items()}
+        return {key: without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_folders(item) for item in value]
+        return [without_folders(item) for item in value]
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -16,19 +16,21 @@ import numpy as np
 
 from targets.errors import TargetError
 from targets.latency import look_schedule, stop_rules
+from targets.machine import available_cores
 from targets.profile import Budgets, Measure
 from targets.runtimes.base import RuntimeOptions, session_settings
 
 
 @dataclass(frozen=True, eq=False)
 class HostSamples:
-    """`samples_ms`: float64 [runs], single inferences in the order measured: inputs handed over, run, outputs fetched.
+    """`samples_ms`: float64 [runs], single inferences in the order measured: inputs handed over, run, outputs
+    fetched.
 
-    `cold_start_ms`: opening the file and the first inference, in a process that has its runtime imported; starting
-    that process is left out, and the file is likely in the page cache. `peak_mem_mb`: how much the peak of resident
-    memory grew from just before the file was opened; `process_mem_mb` is that peak, Python and runtime included.
-    MB are 10**6 bytes. `looks`: how many verdicts the runs could have stopped at; give it to
-    `targets.latency.early_stopping`.
+    `cold_start_ms`: opening the file and the first inference, in a process that has its runtime imported; the
+    start of that process is left out, and the file is likely in the page cache. `peak_mem_mb`: by how much the
+    peak of resident memory exceeds what the process held just before it opened the file; `process_mem_mb` is that
+    peak, Python and runtime included. MB are 10**6 bytes. `looks`: at how many points a verdict could have ended
+    the runs; `targets.latency.early_stopping` asks for it.
     """
 
     samples_ms: np.ndarray
@@ -49,8 +51,8 @@ def measure(
     budget: Budgets | None = None,
 ) -> HostSamples:
     """Single inferences of `file` in turn through `feeds`, after `plan.warmup`, until `plan.min_runs` and
-    `plan.min_seconds`. With latency budgets, on until the early-stopping rule has passed all or failed one, at most
-    to `plan.max_runs`. `folder` is where temporary files may go; none is left.
+    `plan.min_seconds`. With latency budgets, on until the early-stopping rule has passed all or failed one, and
+    at most to `plan.max_runs`. `folder` is where temporary files may go; none is left.
 
     Raises TargetError if the file can't be measured: what the runtime said, or how its process ended.
     """
@@ -59,6 +61,7 @@ def measure(
     budgets = _latency_budgets(budget)
     schedule = look_schedule(plan.min_runs, plan.max_runs) if budgets else ()
     inputs = list(feeds[0])
+    arrays = {f"{row}_{place}": feed[name] for row, feed in enumerate(feeds) for place, name in enumerate(inputs)}
     request = {
         "file": str(file.resolve()),
         "runtime": options.runtime,
@@ -76,7 +79,6 @@ def measure(
     with tempfile.TemporaryDirectory(dir=folder, prefix="latency-") as scratch:
         place = Path(scratch)
         (place / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        arrays = {f"{row}_{column}": feed[name] for row, feed in enumerate(feeds) for column, name in enumerate(inputs)}
         np.savez(place / "feeds.npz", **arrays)  # type: ignore[arg-type]
         _run_worker(file, place)
         answer: dict[str, Any] = json.loads((place / "answer.json").read_text(encoding="utf-8"))
@@ -92,9 +94,15 @@ def measure(
             f"{len(feeds)} samples in turn after {plan.warmup} warm-up runs; "
             "inputs handed over and outputs fetched included, preprocessing not",
             "cold start: opening the file and the first inference, start of the process left out",
+            *_crowded(options.threads),
             *answer["notes"],
         ),
     )
+
+
+def _crowded(threads: int) -> list[str]:
+    cores = available_cores()
+    return [f"{threads} threads on {cores} cores: they wait for each other"] if threads > cores else []
 
 
 def _latency_budgets(budget: Budgets | None) -> list[tuple[float, float]]:
@@ -107,7 +115,7 @@ def _latency_budgets(budget: Budgets | None) -> list[tuple[float, float]]:
 
 
 def _run_worker(file: Path, place: Path) -> None:
-    # -P keeps the current folder off the import path: its files could stand in the place of ours or of a library's.
+    # -P keeps the current folder off the import path: a file there could stand in for ours or a library's.
     command = [sys.executable, "-P", "-m", "targets.runners.worker", str(place / "request.json")]
     done = subprocess.run(
         command,
@@ -129,7 +137,7 @@ def _run_worker(file: Path, place: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, with the folder that holds `targets` on the import path where it is not installed."""
+    """This process's environment; where `targets` is not installed, its folder is put on the import path."""
     root = str(Path(__file__).resolve().parents[2])
     if root == sysconfig.get_paths()["purelib"]:
         return dict(os.environ)

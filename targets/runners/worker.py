@@ -1,9 +1,10 @@
-"""The process that measures: numpy, one runtime and a model file, as an app would hold them, and nothing else.
+"""The process that measures: numpy, one runtime and a model file, as an app would hold them, no more.
 
-Started by `targets.runners.host` as `python -m targets.runners.worker REQUEST.json`; writes samples.npy (float64
-[runs], milliseconds) and answer.json beside the request.
+Started by `targets.runners.host` as `python -m targets.runners.worker REQUEST.json`; writes samples.npy
+(float64 [runs], milliseconds) and answer.json beside the request.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from targets.errors import TargetError
-from targets.runtimes.base import RuntimeOptions, open_model, runtime_version
+from targets.runtimes.base import Model, RuntimeOptions, open_model, runtime_version
+
+Feed = dict[str, np.ndarray]  # by input name
 
 
 def main(request_file: Path) -> None:
@@ -49,7 +52,7 @@ def main(request_file: Path) -> None:
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
-def _measure(model: Any, feeds: list[dict[str, np.ndarray]], samples: np.ndarray, request: dict[str, Any]) -> int:
+def _measure(model: Model, feeds: list[Feed], samples: np.ndarray, request: dict[str, Any]) -> int:
     """Fills `samples` with milliseconds of single inferences; returns how many."""
     stop_rules = {int(runs): rules for runs, rules in request["stop_rules"].items()}
     gc.collect()
@@ -80,10 +83,10 @@ def _decided(samples: np.ndarray, rules: list[tuple[float, int, int]]) -> bool:
     return all(passed) or any(failed)
 
 
-def _read_feeds(file: Path, names: list[str]) -> list[dict[str, np.ndarray]]:
+def _read_feeds(file: Path, names: list[str]) -> list[Feed]:
     with np.load(file) as arrays:
         count = len(arrays.files) // len(names)
-        return [{name: arrays[f"{row}_{column}"] for column, name in enumerate(names)} for row in range(count)]
+        return [{name: arrays[f"{row}_{place}"] for place, name in enumerate(names)} for row in range(count)]
 
 
 def _pin(cores: list[int] | None) -> list[str]:
@@ -101,15 +104,13 @@ def _pin(cores: list[int] | None) -> list[str]:
 
 def _reset_peak() -> None:
     """Starts the kernel's high-water mark of resident memory anew, where it allows that."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _peak_mb() -> float:
-    """Peak resident memory in MB (10**6 bytes). From /proc where there is one: ru_maxrss also counts what the parent
-    held when it started this process."""
+    """Peak resident memory in MB (10**6 bytes). From /proc where there is one: ru_maxrss also counts what the
+    parent held when it started this process."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output. Real value = (stored - zero_point) * scale where `scale` is given; None: not quantized.
-
-    Inputs are static; an output's dimension that only a run tells is -1.
-    """
+    """One input or output. Real value = (stored - zero_point) * scale where `scale` is given; None: not
+    quantized. Inputs are static; an output's dimension that only a run tells is -1."""
 
     name: str
     shape: tuple[int, ...]

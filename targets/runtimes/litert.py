@@ -38,8 +38,8 @@ def settings(options: RuntimeOptions) -> str:
 
 
 class LiteRtModel:
-    """A TFLite file opened for single inferences. Tensors are named as in the file's signature (image, input_ids
-    ...), in the order of the graph; in a file without a signature, by their own names.
+    """A TFLite file opened for single inferences. Tensors are named as in the file's signature (image,
+    input_ids ...), in the order of the graph; in a file without a signature, by their own names.
 
     Raises TargetError if `file` is no TFLite model, or an input is not of static shape.
     """
@@ -57,7 +57,8 @@ class LiteRtModel:
                     f"{file}: input '{spec.name}' has shape {list(spec.shape)}, expected a static one; "
                     "export the model with fixed dimensions"
                 )
-        self._input_indexes = [(spec.name, detail["index"]) for spec, detail in zip(self.inputs, inputs, strict=True)]
+        names = [spec.name for spec in self.inputs]
+        self._input_indexes = [(name, detail["index"]) for name, detail in zip(names, inputs, strict=True)]
         self._output_indexes = [detail["index"] for detail in outputs]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -75,9 +76,7 @@ def _check_identifier(file: Path) -> None:
     except OSError as error:
         raise TargetError(f"{file}: can't be read: {error.strerror}; expected a TFLite model") from None
     if head[4:8] != _IDENTIFIER:
-        raise TargetError(
-            f"{file}: not a TFLite model: bytes 4 to 7 are {head[4:8]!r}, expected {_IDENTIFIER!r}"
-        )
+        raise TargetError(f"{file}: not a TFLite model: bytes 4 to 7 are {head[4:8]!r}, expected {_IDENTIFIER!r}")
 
 
 def _open(file: Path, **arguments: Any) -> Any:
@@ -94,8 +93,8 @@ def _open(file: Path, **arguments: Any) -> Any:
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Keeps what C++ writes to stderr off the screen ("Created TensorFlow Lite XNNPACK delegate for CPU."): the
-    interpreter has no setting for it. What goes wrong comes as an exception."""
+    """Keeps what C++ writes to stderr off the screen ("Created TensorFlow Lite XNNPACK delegate for CPU."):
+    the interpreter has no setting for it. What goes wrong comes as an exception."""
     sys.stderr.flush()
     try:
         kept = os.dup(2)
@@ -149,7 +148,7 @@ def tflite_operators(file: Path) -> Counter[str]:
     for subgraph in map(model.Subgraphs, range(model.SubgraphsLength())):
         for index in range(subgraph.OperatorsLength()):
             operator = model.OperatorCodes(subgraph.Operators(index).OpcodeIndex())
-            code = max(operator.BuiltinCode(), operator.DeprecatedBuiltinCode())  # as TFLite's own schema reads them
+            code = max(operator.BuiltinCode(), operator.DeprecatedBuiltinCode())  # old files fill only the latter
             custom = operator.CustomCode()
             counted[operator_name(custom.decode() if custom else names[code])] += 1
     return counted

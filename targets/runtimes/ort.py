@@ -11,8 +11,8 @@ import numpy as np
 from targets.errors import TargetError
 from targets.runtimes.base import RuntimeOptions, TensorSpec, operator_name
 
-# onnxruntime's own default, set here so that it is recorded: idle threads spin for a while before they sleep, which
-# costs power and buys latency (it matters with more than one thread).
+# onnxruntime's own default, set here so that it is recorded: idle threads spin for a while before they sleep,
+# which costs power and buys latency (it matters with more than one thread).
 ALLOW_SPINNING = "1"
 
 _DTYPES = {
@@ -51,8 +51,8 @@ def settings(options: RuntimeOptions) -> str:
 
 
 class OnnxModel:
-    """An ONNX file opened for single inferences. 8-bit inputs and outputs take their scale and zero point from the
-    file's metadata, `edgepress.scale.<tensor>` and `edgepress.zero_point.<tensor>`.
+    """An ONNX file opened for single inferences. 8-bit inputs and outputs take their scale and zero point from
+    the file's metadata, `edgepress.scale.<tensor>` and `edgepress.zero_point.<tensor>`.
 
     Raises TargetError if `file` is no ONNX model, or an input is not of static shape.
     """
@@ -72,7 +72,8 @@ class OnnxModel:
                 str(file), sess_options=session_options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's errors share no base class of their own
-            raise TargetError(f"{file}: onnxruntime can't open it as an ONNX model: {_one_line(error)}") from None
+            reason = _one_line(error)
+            raise TargetError(f"{file}: onnxruntime can't open it as an ONNX model: {reason}") from None
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.inputs = tuple(_spec(file, tensor, metadata) for tensor in self._session.get_inputs())
         self.outputs = tuple(_spec(file, tensor, metadata) for tensor in self._session.get_outputs())
@@ -86,7 +87,7 @@ class OnnxModel:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """One inference: see `targets.runtimes.base.Model`."""
-        return self._session.run(self._names, feeds)  # type: ignore[no-any-return]
+        return self._session.run(self._names, feeds)
 
 
 def _spec(file: Path, tensor: Any, metadata: Mapping[str, str]) -> TensorSpec:

@@ -1,0 +1,163 @@
+"""What is dropped into the app: the files that ship, how to feed them, golden outputs, the report and the manifest."""
+
+import errno
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.feeds import preprocess_settings
+from pipeline.golden import GoldenResult, golden_positions, replay, write_samples, write_tensors
+from pipeline.integrity import MANIFEST, REPORT, bundle_files, json_text, read_json, verify_bundle
+from pipeline.recipe import Recipe
+from pipeline.report.card import render_card
+from pipeline.report.html import render_html
+from pipeline.report.record import file_name, without_folders
+from pipeline.results import RunResult, TargetFile, Verdict
+from pipeline.store import file_sha256
+from targets.profile import Profile
+from targets.runtimes.base import RuntimeOptions, open_model
+
+SCHEMA = 1
+GOLDEN = "golden/samples.json"
+
+
+def write_bundle(
+    run: RunResult, recipe: Recipe, profile: Profile, report: dict[str, Any], verdict: Verdict, folder: Path
+) -> Path:
+    """Writes the bundle of one target and returns `folder`.
+
+    It is written beside and renamed when whole, so an earlier bundle stands until then. Same input, same bytes: no
+    times, no paths, keys in order; only what `measured` holds in the report differs from run to run.
+    Raises InputError if `folder` holds anything but a bundle, can't be written, or there is no space left.
+    """
+    beside, old = (folder.with_name(f".{folder.name}.{part}") for part in ("part", "old"))
+    try:
+        if old.exists() and not folder.exists():
+            old.rename(folder)  # a run was killed between the two renames
+        _refuse_foreign(folder)
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        (beside / "golden").mkdir(parents=True)
+        _write_files(run, profile, beside)
+        _write_text(beside / REPORT, json_text(report))
+        _write_text(beside / "report.html", render_html(report, verdict))
+        _write_text(beside / "MODEL_CARD.md", render_card(report, verdict))
+        _write_text(beside / MANIFEST, json_text(_manifest(run, recipe, profile, report, beside)))
+        _swap(beside, folder, old)
+    except OSError as error:
+        reason = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        raise InputError(
+            f"{folder}: the bundle can't be written: {reason}; what was there before is untouched. "
+            "Make room or give --out another folder, and run again: the stages' results are kept"
+        ) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def validate_bundle(folder: Path) -> list[GoldenResult]:
+    """Every shipped file of a bundle, proven to be as written, run by its runtime here on the golden inputs.
+
+    Raises InputError if the bundle is changed or incomplete, TargetError if a file can't be opened.
+    """
+    verify_bundle(folder)
+    golden = read_json(folder / GOLDEN)
+    try:
+        return [replay(folder, name, entry) for name, entry in sorted(golden["files"].items())]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / GOLDEN}: incomplete ({error!r}); make the bundle again") from None
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Only a bundle is replaced, and only one that holds nothing else: a user's own file is never deleted."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder}: a file stands where the bundle goes; remove it or give --out another folder")
+    found = bundle_files(folder)
+    if (folder / MANIFEST).exists():
+        found = sorted(set(found) - set(read_json(folder / MANIFEST).get("files", {})))
+    if found:
+        raise InputError(
+            f"{folder}: holds {found[0]}, which no run wrote; a new bundle would delete it. "
+            "Move it away or give --out another folder"
+        )
+
+
+def _swap(beside: Path, folder: Path, old: Path) -> None:
+    if folder.exists():
+        folder.rename(old)
+    try:
+        beside.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_text(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_files(run: RunResult, profile: Profile, folder: Path) -> None:
+    data = run.data
+    _write_text(folder / "labels.txt", "".join(f"{' '.join(label.split())}\n" for label in data.labels))
+    if data.tokenizer_folder is not None:
+        for file in sorted(path for path in data.tokenizer_folder.iterdir() if path.is_file()):
+            shutil.copyfile(file, folder / file.name)
+    positions = golden_positions(data)
+    golden: dict[str, Any] = {"schema": SCHEMA, "samples": write_samples(data, positions, folder), "files": {}}
+    preprocess = {}
+    for file in (file for file in run.files if file.shipped):
+        name = file_name(file)
+        shutil.copyfile(file.export.file, folder / name)
+        options = _options(file, profile)
+        model = open_model(folder / name, options)
+        preprocess[name] = preprocess_settings(model.inputs, data)
+        golden["files"][name] = write_tensors(model, name, file, options, data, positions, folder)
+    _write_text(folder / "preprocess.json", json_text(preprocess))
+    _write_text(folder / GOLDEN, json_text(golden))
+
+
+def _options(file: TargetFile, profile: Profile) -> RuntimeOptions:
+    runtime = next(runtime for runtime in profile.runtimes if runtime.name == file.accuracy.runtime)
+    return RuntimeOptions(runtime.name, runtime.threads, runtime.delegate)
+
+
+def _manifest(
+    run: RunResult, recipe: Recipe, profile: Profile, report: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    timed = any(file.latency for file in run.files)
+    clocked = ["MODEL_CARD.md", REPORT, "report.html"] if timed else []
+    files = {
+        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in bundle_files(folder)
+    }
+    return {
+        "schema": SCHEMA,
+        "edgepress": report["provenance"]["edgepress"],
+        "recipe": without_folders(recipe.model_dump(mode="json", by_alias=True)),
+        "profile": profile.model_dump(mode="json", by_alias=True),
+        "python": report["provenance"]["python"],
+        "versions": report["provenance"]["versions"],
+        "seeds": report["provenance"]["seeds"],
+        "calibration": {
+            file_name(file): json.loads(file.export.calibration_manifest.read_text(encoding="utf-8"))
+            for file in run.files
+            if file.shipped and file.export.calibration_manifest
+        },
+        "files": files,
+        "clock_figures": clocked,
+        "reproducible_sha256": _reproducible(report, {name: files[name]["sha256"] for name in files}, clocked),
+    }
+
+
+def _reproducible(report: dict[str, Any], digests: dict[str, str], clocked: list[str]) -> str:
+    """One digest of all that no clock touches: the other files, and the report without `measured`."""
+    timeless = {**report, "files": [{**file, "measured": None} for file in report["files"]]}
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name not in clocked]
+    return hashlib.sha256("".join([*lines, json_text(timeless)]).encode()).hexdigest()
