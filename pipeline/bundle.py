@@ -22,6 +22,7 @@ from targets.runtimes.base import RuntimeOptions, open_model
 
 SCHEMA = 1
 GOLDEN = "golden/samples.json"
+CLOCKED = ("MODEL_CARD.md", REPORT, "report.html")  # they tell what the clock and the memory meter gave
 
 
 def write_bundle(
@@ -107,8 +108,8 @@ def _write_files(run: RunResult, profile: Profile, folder: Path) -> None:
     data = run.data
     _write_text(folder / "labels.txt", "".join(f"{' '.join(label.split())}\n" for label in data.labels))
     if data.tokenizer_folder is not None:
-        for file in sorted(path for path in data.tokenizer_folder.iterdir() if path.is_file()):
-            shutil.copyfile(file, folder / file.name)
+        for part in sorted(path for path in data.tokenizer_folder.iterdir() if path.is_file()):
+            shutil.copyfile(part, folder / part.name)
     positions = golden_positions(data)
     golden: dict[str, Any] = {"schema": SCHEMA, "samples": write_samples(data, positions, folder), "files": {}}
     preprocess = {}
@@ -128,36 +129,32 @@ def _options(file: TargetFile, profile: Profile) -> RuntimeOptions:
     return RuntimeOptions(runtime.name, runtime.threads, runtime.delegate)
 
 
-def _manifest(
-    run: RunResult, recipe: Recipe, profile: Profile, report: dict[str, Any], folder: Path
-) -> dict[str, Any]:
-    timed = any(file.latency for file in run.files)
-    clocked = ["MODEL_CARD.md", REPORT, "report.html"] if timed else []
-    files = {
-        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in bundle_files(folder)
-    }
+def _manifest(run: RunResult, recipe: Recipe, profile: Profile, report: dict[str, Any], folder: Path) -> dict[str, Any]:
+    digests = {name: file_sha256(folder / name) for name in bundle_files(folder)}
+    provenance = report["provenance"]
     return {
         "schema": SCHEMA,
-        "edgepress": report["provenance"]["edgepress"],
+        "edgepress": provenance["edgepress"],
         "recipe": without_folders(recipe.model_dump(mode="json", by_alias=True)),
         "profile": profile.model_dump(mode="json", by_alias=True),
-        "python": report["provenance"]["python"],
-        "versions": report["provenance"]["versions"],
-        "seeds": report["provenance"]["seeds"],
+        "python": provenance["python"],
+        "versions": provenance["versions"],
+        "seeds": provenance["seeds"],
         "calibration": {
             file_name(file): json.loads(file.export.calibration_manifest.read_text(encoding="utf-8"))
             for file in run.files
             if file.shipped and file.export.calibration_manifest
         },
-        "files": files,
-        "clock_figures": clocked,
-        "reproducible_sha256": _reproducible(report, {name: files[name]["sha256"] for name in files}, clocked),
+        "files": {
+            name: {"sha256": digest, "bytes": (folder / name).stat().st_size} for name, digest in digests.items()
+        },
+        "clock_figures": list(CLOCKED) if any(file.latency for file in run.files) else [],
+        "reproducible_sha256": _reproducible(report, digests),
     }
 
 
-def _reproducible(report: dict[str, Any], digests: dict[str, str], clocked: list[str]) -> str:
+def _reproducible(report: dict[str, Any], digests: dict[str, str]) -> str:
     """One digest of all that no clock touches: the other files, and the report without `measured`."""
     timeless = {**report, "files": [{**file, "measured": None} for file in report["files"]]}
-    lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name not in clocked]
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name not in CLOCKED]
     return hashlib.sha256("".join([*lines, json_text(timeless)]).encode()).hexdigest()

@@ -6,6 +6,7 @@ from torch import nn
 
 from pipeline.data.batches import evaluation_batches
 from pipeline.progress import Meter
+from pipeline.recipe import Augmentation
 from pipeline.results import PreparedData
 
 
@@ -15,15 +16,18 @@ def predict(
     rows: np.ndarray,
     batch_size: int = 256,
     meter: Meter | None = None,
+    augmentation: Augmentation | None = None,
+    view: int = 0,
+    seed: int = 0,
 ) -> np.ndarray:
     """float32 logits [len(rows), classes] in the order of `rows`, in evaluation mode, where the network
-    is."""
+    is. With `augmentation`, of the images' view `view` as training with `seed` sees it."""
     scores = np.empty((len(rows), len(data.labels)), dtype=np.float32)
     device = next(network.parameters()).device
     training = network.training
     network.eval()
     with torch.inference_mode():
-        for batch in evaluation_batches(data, rows, batch_size):
+        for batch in evaluation_batches(data, rows, batch_size, seed, augmentation, view):
             logits = network(*(tensor.to(device) for tensor in batch.inputs))
             scores[batch.positions] = logits.float().cpu().numpy()
             if meter is not None:

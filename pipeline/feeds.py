@@ -91,9 +91,7 @@ def _image_for(spec: TensorSpec, pixels: np.ndarray) -> np.ndarray:
 
 def _stored(spec: TensorSpec, pixels: np.ndarray) -> np.ndarray:
     if spec.scale is None and spec.dtype == "int8":
-        raise InputError(
-            f"input '{spec.name}' is int8 without a scale, so pixels 0..255 can't be put into it"
-        )
+        raise InputError(f"input '{spec.name}' is int8 without a scale, so pixels 0..255 can't be put into it")
     return spec.quantize(pixels.astype(np.float32))
 
 
@@ -160,9 +158,7 @@ def _text_settings(specs: tuple[TensorSpec, ...], data: PreparedData) -> dict[st
         "sequence_length": lengths.pop(),
         "truncation": "the first tokens and the last one",
         "padding": "right",
-        "special_tokens": {
-            name: {"token": token, "id": number} for name, (token, number) in special_ids(data).items()
-        },
+        "special_tokens": {name: {"token": token, "id": number} for name, (token, number) in special_ids(data).items()},
         "inputs": [
             {"name": spec.name, "content": _role(spec), "shape": list(spec.shape), "dtype": spec.dtype}
             for spec in specs

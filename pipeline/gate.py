@@ -55,11 +55,12 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
     elsewhere = bool(measured) and measured["source"] == "host" and report["target"]["id"] != "host"
     beside = _float32_beside(file, report)
     beside_measured = beside["measured"] if beside else None
+    figure: dict[str, Any] | None
     checks = _accuracy(file, report)
     if budgets["size_mb"] is not None:
         size, other = file["size"]["value"] / 1e6, beside["size"]["value"] / 1e6 if beside else None
-        found = {"value": size, "unit": "MB", "source": file["size"]["source"]}
-        checks.append(_cost("size_mb", "size", file["name"], found, budgets["size_mb"], other, False))
+        figure = {"value": size, "unit": "MB", "source": file["size"]["source"]}
+        checks.append(_cost("size_mb", "size", file["name"], figure, budgets["size_mb"], other, False))
     for share, limit in budgets["latency_ms"].items():
         if limit is not None:
             checks.append(_latency(share, file["name"], measured, limit, budgets, beside_measured, elsewhere))
@@ -68,9 +69,9 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
         ("peak_mem_mb", "peak_memory", "peak memory"),
     ):
         if budgets[name] is not None:
-            found = measured[key] if measured else None
+            figure = measured[key] if measured else None
             other = beside_measured[key]["value"] if beside_measured else None
-            checks.append(_cost(name, words, file["name"], found, budgets[name], other, elsewhere))
+            checks.append(_cost(name, words, file["name"], figure, budgets[name], other, elsewhere))
     return checks
 
 
@@ -174,7 +175,7 @@ def _latency(
     else:
         text = (
             f"{share} {value:.3g} ms, budget {limit:g} ms: {counted}, too few runs to be {confidence:.0%} sure; "
-            f"{rule.needed} more with none over would pass: raise measure.min_runs in the profile"
+            f"{rule.needed} more with none over would pass: raise measure.max_runs in the profile"
         )
     text += f"; {ELSEWHERE}" if elsewhere else ""
     passed = None if rule.outcome == "undecided" else rule.outcome == "pass"
@@ -198,4 +199,4 @@ def _check(
     name: str, file: str, value: float | None, op: Any, limit: float, unit: str, source: str, passed: bool | None,
     stage: str | None, text: str,
 ) -> Check:  # fmt: skip
-    return Check(name, file, value, op, limit, unit, source, passed, None if passed else stage, text)
+    return Check(name, file, value, op, limit, unit, source, passed, stage if passed is False else None, text)

@@ -1,4 +1,4 @@
-"""Golden samples: a few real inputs with the outputs expected of each file, so that any machine can hold itself to them."""
+"""Golden samples: a few real inputs with the outputs expected of each file, so that any machine can check itself."""
 
 import io
 import json

@@ -27,7 +27,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{file}: can't be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise InputError(f"{file}: not valid JSON ({error}); the bundle is damaged, make it again") from None
+        raise InputError(f"{file}: not valid JSON ({error}); the bundle is damaged, make it anew") from None
     if not isinstance(content, dict):
         raise InputError(f"{file}: found {type(content).__name__}, expected a JSON object")
     return content

@@ -56,7 +56,8 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
     """The network with random weights (torch's generator), pruning re-applied. `architecture` is plain JSON:
 
     - `kind: timm`: model, width, classes, input_size, mean, std; `shapes` of a pruned body (`reshape_body`);
-    - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels.
+    - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels, and the
+      names of parameters that training leaves alone (`frozen`).
 
     Raises InputError for a model name that the library does not know.
     """
@@ -65,7 +66,10 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
         reshape_body(body, architecture.get("shapes", {}))
         network = ImageNetwork(body, architecture["mean"], architecture["std"], architecture.get("input_size"))
         return network.to(memory_format=torch.channels_last)
-    return TextNetwork(_transformer(architecture))
+    text = TextNetwork(_transformer(architecture))
+    for name in architecture.get("frozen", []):
+        text.get_parameter(name).requires_grad_(False)
+    return text
 
 
 def _transformer(architecture: dict[str, Any]) -> nn.Module:

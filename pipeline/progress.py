@@ -68,7 +68,7 @@ class _LiveMeter(Meter):
     def show(self) -> None:
         if self.live is not None:
             rate = f"{self.rate:.0f} {self.unit}/s"
-            self.live.update(self.task, completed=self.done, rate=rate, text=self.text)  # type: ignore[arg-type]
+            self.live.update(self.task, completed=self.done, total=self.total, rate=rate, text=self.text)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

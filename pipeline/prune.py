@@ -1,9 +1,11 @@
-"""Structured pruning: whole channels of convolutions, whole heads and feed-forward units of a BERT, then a short
-recovery with the student's own loss."""
+"""Structured pruning: whole channels of convolutions, whole heads and feed-forward units of a BERT, then a
+short recovery with the student's own loss."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,17 +49,15 @@ def prune(
     distilling: DistillSettings,
     context: RunContext,
 ) -> NetworkResult:
-    """Thins `student` to `settings.macs` of its multiply-accumulates and trains it again for the recovery epochs
-    with soft targets and labels, as it was distilled. A share of 1 gives the student back.
+    """Thins `student` to `settings.macs` of its multiply-accumulates and trains it again for the recovery
+    epochs with soft targets and labels, as it was distilled. A share of 1 gives the student back.
 
     The notes give parameters, MACs and accuracy before and after. Raises InputError where the share can't be
     reached with channels in multiples of `round_to`.
     """
     if settings.macs == 1.0:
         return student
-    tuned = distilling.model_copy(
-        update={"epochs": settings.recovery_epochs, "learning_rate": settings.learning_rate}
-    )
+    tuned = distilling.model_copy(update={"epochs": settings.recovery_epochs, "learning_rate": settings.learning_rate})
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
@@ -87,3 +87,105 @@ def prune(
     }
     total = samples_of(data, settings.recovery_epochs)
     return context.stage("prune", inputs, NetworkResult, make, total=total, unit="samples")
+
+
+def _with_notes(result: NetworkResult, before: NetworkResult) -> NetworkResult:
+    macs = f"{before.macs:,} -> {result.macs:,}" if before.macs and result.macs else "unknown"
+    note = (
+        f"parameters {before.parameters:,} -> {result.parameters:,}, multiply-accumulates {macs}, accuracy "
+        f"{100 * before.accuracy.value:.2f}% -> {100 * result.accuracy.value:.2f}%"
+    )
+    return replace(result, notes=(*before.notes, note))
+
+
+def _thin_channels(
+    network: ImageNetwork, data: PreparedData, student: NetworkResult, settings: PruneSettings
+) -> dict[str, object]:
+    """Removes the channels whose weights are smallest over the whole network, dependent layers together
+    (Fang et al. 2023, DepGraph), until the share is reached. Changes `network`; gives its new
+    architecture."""
+    import torch_pruning
+
+    body: Any = network.body
+    device = next(body.parameters()).device
+    inputs = tuple(tensor.to(device) for tensor in example_inputs(data))
+    before = count_macs(network, inputs)
+    classifier = body.get_classifier()
+    pruner = torch_pruning.pruner.BasePruner(
+        body,
+        inputs[0],
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        global_pruning=True,
+        pruning_ratio=DEEPEST,
+        max_pruning_ratio=DEEPEST,
+        iterative_steps=STEPS,
+        ignored_layers=list(classifier) if isinstance(classifier, tuple) else [classifier],
+        round_to=settings.round_to,
+    )
+    for _ in range(STEPS):
+        pruner.step()
+        left = count_macs(network, inputs)
+        if left <= settings.macs * before:
+            return {**student.architecture, "shapes": body_shapes(body)}
+    raise InputError(
+        f"prune.macs {settings.macs:g} can't be reached: with channels in multiples of {settings.round_to} at least "
+        f"{left / before:.2f} is left; raise prune.macs or lower prune.round_to"
+    )
+
+
+def _thin_bert(
+    network: nn.Module,
+    data: PreparedData,
+    student: NetworkResult,
+    settings: PruneSettings,
+    loss: Loss,
+    device: torch.device,
+) -> dict[str, object]:
+    """Removes the same number of heads and of feed-forward units from each layer: those whose removal
+    changes the loss least. Changes `network`; gives its new architecture."""
+    assert isinstance(network, TextNetwork)
+    transformer: Any = network.transformer
+    config: dict[str, Any] = dict(student.architecture["config"])  # type: ignore[call-overload]
+    heads = max(1, round(settings.macs * config["num_attention_heads"]))
+    units = settings.round_to * max(1, round(settings.macs * config["intermediate_size"] / settings.round_to))
+    _gather_gradients(network, data, loss, device)
+    gone: dict[str, list[int]] = {}
+    for number, layer in enumerate(transformer.bert.encoder.layer):
+        by_head = _importance(layer.attention.output.dense.weight).view(config["num_attention_heads"], -1).sum(1)
+        gone[str(number)] = sorted(by_head.argsort(stable=True)[: len(by_head) - heads].tolist())
+        by_unit = _importance(layer.output.dense.weight)
+        kept = by_unit.argsort(stable=True, descending=True)[:units].sort().values
+        _keep_units(layer, kept)
+    network.zero_grad(set_to_none=True)
+    transformer.prune_heads({int(number): list(removed) for number, removed in gone.items()})
+    config["intermediate_size"] = min(units, config["intermediate_size"])
+    if any(gone.values()):
+        config["pruned_heads"] = gone
+    return {**student.architecture, "config": config}
+
+
+def _gather_gradients(network: nn.Module, data: PreparedData, loss: Loss, device: torch.device) -> None:
+    """Leaves in the parameters the gradient of the loss over the first training samples."""
+    network.zero_grad(set_to_none=True)
+    rows = data.rows("train")
+    rows = np.sort(np.random.default_rng(0).permutation(rows)[:JUDGES])
+    with deterministic():
+        for batch in evaluation_batches(data, rows, 32):
+            batch = to_device(batch, device)
+            (loss(network(*batch.inputs), batch, 0) * len(batch.rows)).backward()
+
+
+def _importance(weight: Tensor) -> Tensor:
+    """Of each column: how much the loss changes, to first order, when the column goes (Molchanov et al.
+    2019)."""
+    assert weight.grad is not None
+    return (weight * weight.grad).sum(0).abs().detach().cpu()
+
+
+def _keep_units(layer: Any, kept: Tensor) -> None:
+    """Leaves the feed-forward units `kept` in a BERT layer."""
+    into, out = layer.intermediate.dense, layer.output.dense
+    kept = kept.to(into.weight.device)
+    into.weight, into.bias = nn.Parameter(into.weight[kept].detach()), nn.Parameter(into.bias[kept].detach())
+    out.weight = nn.Parameter(out.weight[:, kept].detach())
+    into.out_features = out.in_features = len(kept)

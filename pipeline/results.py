@@ -216,7 +216,7 @@ class RunResult:
 @dataclass(frozen=True)
 class Check:
     """One budget held against one figure of the report. `passed` None: the figure is missing, or more runs are
-    needed to be sure. `stage` is the one that lost what a check that isn't passed lacks."""
+    needed to be sure. `stage` is the one that lost what a failed check lacks."""
 
     name: str  # the budget's key: accuracy.min, latency_ms.p90 ...
     file: str

@@ -131,4 +131,5 @@ def _bert_architecture(settings: StudentSettings, data: PreparedData, teacher: N
         "layer_norm_eps": 1e-12,
         "pad_token_id": int(given.get("pad_token_id") or 0),
     }
-    return {"kind": "transformers", "config": config, "labels": list(data.labels)}
+    frozen = [] if settings.start == "random" else ["transformer.bert.embeddings.word_embeddings.weight"]
+    return {"kind": "transformers", "config": config, "labels": list(data.labels), "frozen": frozen}

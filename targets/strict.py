@@ -14,20 +14,31 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """Base of every settings class: frozen, and no key that it does not know."""
+    """Base of every settings class: frozen, finite numbers, and no key that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML in which a key that stands twice is an error: plain YAML would drop the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{twice}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises TargetError if it can't be read or is no mapping."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506: a SafeLoader
     except FileNotFoundError:
         raise TargetError(f"{file}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TargetError(f"{file}: can't be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise TargetError(f"{file}: not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise TargetError(f"{file}: found {type(content).__name__}, expected a mapping of settings")
@@ -64,7 +75,7 @@ def _keys_at(model: type[BaseModel], place: list[str]) -> list[str]:
         field = current.model_fields.get(part)
         nested = _model_in(field.annotation) if field else None
         current = nested or current  # a list index keeps the model of its items
-    return list(current.model_fields)
+    return [field.alias or name for name, field in current.model_fields.items()]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -15,23 +15,23 @@ from pipeline.results import NetworkResult, PreparedData
 from pipeline.store import fingerprint
 
 
-def small_mobilenet(data: PreparedData, folder: Path, epochs: int = 6) -> NetworkResult:
+def small_mobilenet(data: PreparedData, folder: Path, epochs: int = 16) -> NetworkResult:
     """MobileNetV2 of width 0.35 with random start."""
     architecture = {
         "kind": "timm", "model": "mobilenetv2_100", "width": 0.35, "classes": len(data.labels),
         "input_size": None, "mean": [127.5] * 3, "std": [127.5] * 3,
     }  # fmt: skip
-    return _trained(data, architecture, folder, "mobilenetv2 x0.35", epochs, learning_rate=4e-3)
+    return _trained(data, architecture, folder, "mobilenetv2 x0.35", epochs, batch_size=70, learning_rate=1e-2)
 
 
-def small_bert(data: PreparedData, folder: Path, epochs: int = 4) -> NetworkResult:
+def small_bert(data: PreparedData, folder: Path, epochs: int = 8) -> NetworkResult:
     """BERT of 2 layers, 64 wide, with random start."""
     config = {
         "model_type": "bert", "vocab_size": 30522, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 128, "max_position_embeddings": int(data.inputs.shape[1]), "type_vocab_size": 2,
     }  # fmt: skip
     architecture = {"kind": "transformers", "config": config, "labels": list(data.labels)}
-    return _trained(data, architecture, folder, "tinybert 2x64", epochs, learning_rate=2e-3)
+    return _trained(data, architecture, folder, "tinybert 2x64", epochs, batch_size=16, learning_rate=2e-3)
 
 
 def _settle_statistics(network: torch.nn.Module, data: PreparedData) -> None:
@@ -51,6 +51,7 @@ def _trained(
     folder: Path,
     name: str,
     epochs: int,
+    batch_size: int,
     learning_rate: float,
 ) -> NetworkResult:
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def _trained(
     network = build_network(architecture).train()
     optimizer = torch.optim.AdamW(network.parameters(), learning_rate)
     for epoch in range(epochs):
-        for batch in training_batches(data, data.rows("train"), 16, seed=0, epoch=epoch):
+        for batch in training_batches(data, data.rows("train"), batch_size, seed=0, epoch=epoch):
             optimizer.zero_grad()
             functional.cross_entropy(network(*batch.inputs), batch.labels).backward()
             optimizer.step()

@@ -77,7 +77,7 @@ def pixel_chunks(
     """The images `picked` (samples, index) as uint8 [chunk, size, size, 3]; their digests go into `digests`."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoding releases the interpreter's lock
         for start in range(0, len(picked), CHUNK):
-            part = list(pool.map(lambda one: read_pixels(*one, size), picked[start : start + CHUNK]))
+            part = list(pool.map(lambda one: read_pixels(one[0], one[1], size), picked[start : start + CHUNK]))
             digests.extend(digest for _, digest in part)
             yield np.stack([pixels for pixels, _ in part])
             advance(len(part))
@@ -197,12 +197,13 @@ def _class_files(root: Path) -> list[tuple[Path, str]]:
     classes = _folders(root)
     if not classes:
         raise InputError(f"{root}: no folders in it; expected one folder for each class, with its images")
-    found = []
+    found: list[tuple[Path, str]] = []
     for folder in classes:
         files = [
             file
             for file in sorted(folder.rglob("*"))
             if file.suffix.lower() in SUFFIXES
+            and file.is_file()
             and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         ]
         if not files:

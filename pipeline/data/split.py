@@ -74,6 +74,6 @@ def _check(labels: np.ndarray, names: tuple[str, ...], tested: np.ndarray, own_t
             raise InputError(f"class '{name}' has no samples in the test set; add some, or remove the class")
         if others < len(needed):
             raise InputError(
-                f"class '{name}' has {others} samples, duplicates left out; one at least for each of "
-                f"{', '.join(needed)} is needed. Add samples, remove the class, or raise data.limit if it is set"
+                f"class '{name}' has {others} samples (duplicates left out); it needs at least one for each of "
+                f"{', '.join(needed)}. Add samples, remove the class, or raise data.limit if it is set"
             )

@@ -1,4 +1,5 @@
-"""The teacher's logits for every training sample and view: one memory-mapped file, made once for all targets."""
+"""The teacher's logits for every training sample and view: one memory-mapped file, made once for all
+targets."""
 
 from pathlib import Path
 
@@ -28,9 +29,7 @@ def cache_teacher(
         shape = (views, len(rows), len(data.labels))
         # Written as a stream, not through a memory map: a full disk is then an error, not a crash.
         with file.open("wb") as stream, deterministic():
-            np.lib.format.write_array_header_1_0(
-                stream, {"descr": "<f4", "fortran_order": False, "shape": shape}
-            )
+            np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
             for view in range(views):
                 logits = predict(
                     network, data, rows, meter=meter, augmentation=augmentation, view=view, seed=context.seed

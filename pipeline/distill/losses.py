@@ -16,16 +16,14 @@ TeacherLogits = Callable[[Batch, int], Tensor]  # (batch, view) -> [B, classes]
 
 
 def soft_target_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 * KL(teacher_T || student_T), mean over the batch, of logits [B, classes] (Hinton et al. 2015, section
-    2.1: T^2 keeps the size of the gradients whatever the temperature)."""
+    """T^2 * KL(teacher_T || student_T), mean over the batch, of logits [B, classes] (Hinton et al. 2015,
+    section 2.1: T^2 keeps the size of the gradients whatever the temperature)."""
     expected = functional.log_softmax(teacher / temperature, dim=1)
     found = functional.log_softmax(student / temperature, dim=1)
     return temperature**2 * functional.kl_div(found, expected, reduction="batchmean", log_target=True)
 
 
-def distillation_loss(
-    student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float
-) -> Tensor:
+def distillation_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float) -> Tensor:
     """alpha * soft targets + (1 - alpha) * cross-entropy with `labels` int64 [B]."""
     soft = soft_target_loss(student, teacher, temperature)
     return alpha * soft + (1 - alpha) * functional.cross_entropy(student, labels)

@@ -23,9 +23,7 @@ def start_student(
     torch.manual_seed(seed)
     network = build_network(architecture)
     if isinstance(network, ImageNetwork):
-        load_image_weights(
-            network.body, architecture["model"], settings.weights, settings.width, train=True
-        )
+        load_image_weights(network.body, architecture["model"], settings.weights, settings.width, train=True)
     elif settings.start != "random":
         source = load_network(teacher)
         assert isinstance(source, TextNetwork)
@@ -94,7 +92,8 @@ def _take_layers(student: Any, teacher: Any, name: str) -> None:
 
 
 def evenly_spread(count: int, total: int) -> list[int]:
-    """`count` of the layers 0 .. total - 1, the last always among them and the first where count is above 1."""
+    """`count` of the layers 0 .. total - 1, the last always among them and the first where count is above
+    1."""
     if count == 1:
         return [total - 1]
     return [int(place) for place in np.round(np.linspace(0, total - 1, count))]

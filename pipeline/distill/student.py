@@ -1,4 +1,5 @@
-"""Students trained: distilled from the teacher, and naive beside it (same start, same training, labels only)."""
+"""Students trained: distilled from the teacher, and naive beside it (same start, same training, labels
+only)."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from pipeline.progress import Meter
 from pipeline.recipe import DistillSettings, StudentSettings
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.student import student_architecture, student_name
-from pipeline.training import fit, network_result, prepare_torch, samples_of
+from pipeline.training import Loss, fit, network_result, prepare_torch, samples_of
 from pipeline.weights import weights_identity
 
 OF_SOFT_TARGETS = {"mode", "temperature", "alpha"}  # settings that a naive student does not know
@@ -53,7 +54,7 @@ def _train(
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
         network = start_student(architecture, student, teacher, context.seed).to(device)
-        loss = label_loss
+        loss: Loss = label_loss
         if role == "student":
             loss = guided_loss(teacher_logits(data, teacher, cache, settings, device), settings)
         outcome = fit(network, data, loss, student_schedule(data, settings, context.seed), meter, folder)
@@ -89,5 +90,6 @@ def teacher_note(teacher: NetworkResult, naive: NetworkResult | None) -> str | N
         return None
     return (
         f"the teacher ({100 * teacher.accuracy.value:.2f}%) is no better than the student trained on labels alone "
-        f"({100 * naive.accuracy.value:.2f}%): there is little to distil; train the teacher longer or use a stronger one"
+        f"({100 * naive.accuracy.value:.2f}%): there is little to distil; "
+        "train the teacher longer or use a stronger one"
     )

@@ -221,9 +221,7 @@ def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> 
         "threads": latency.threads,
         "runs": latency.runs,
         "looks": latency.looks,
-        "latency": {
-            name: figure(getattr(latency, name), "ms", source) for name in ("p50", "p90", "p99", "mean")
-        },
+        "latency": {name: figure(getattr(latency, name), "ms", source) for name in ("p50", "p90", "p99", "mean")},
         "cold_start": figure(latency.cold_start_ms, "ms", source),
         "peak_memory": figure(latency.peak_mem_mb, "MB", source),
         "times_faster_than_float32": None if speedup is None else figure(speedup, "times", source),

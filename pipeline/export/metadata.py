@@ -1,0 +1,125 @@
+"""What a model file says of itself: TFLite Metadata, which apps' clients need, and ONNX metadata properties.
+
+The last step in the making of a file, so that the file which is judged is the file which ships.
+"""
+
+import io
+import json
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.context import RunContext
+from pipeline.errors import InputError
+from pipeline.export.metadata_schema import BUFFER_NAME, AssociatedFile, ModelMetadata, TensorMetadata, build
+from pipeline.progress import Meter
+from pipeline.results import ExportedFile, PreparedData
+from pipeline.store import file_sha256
+
+PREFIX = "edgepress."  # of the keys of ONNX's metadata_props
+LABELS = AssociatedFile("labels.txt", "One label a line, in the order of the scores.", "axis-labels")
+VOCABULARY = AssociatedFile("vocab.txt", "One word piece a line; its number is the line's, from 0.", "vocabulary")
+
+# Signature name -> the name under which TFLite's task libraries and MediaPipe look for it, what it holds.
+_TEXT_INPUTS = {
+    "input_ids": ("ids", "Numbers of the word pieces: [CLS], the text, [SEP], padding."),
+    "attention_mask": ("mask", "1 for word pieces, 0 for padding."),
+    "token_type_ids": ("segment_ids", "0: one text."),
+}
+
+
+def add_metadata(
+    file: ExportedFile, data: PreparedData, name: str, description: str, context: RunContext
+) -> ExportedFile:
+    """`file` with its metadata, as a new file.
+
+    TFLite: names of the tensors, pixel range and normalisation (mean 0, std 1: the graph normalises), and, in a zip
+    behind the flatbuffer, labels.txt and for word pieces vocab.txt. ONNX: metadata_props `edgepress.name`,
+    `.description`, `.task`, `.scheme`, `.io_dtype`, `.labels` (JSON) and `.preprocess` (JSON, the bundle's
+    preprocess.json); what is there already stays.
+
+    Raises InputError for a label of more than one line.
+    """
+    broken = next((label for label in data.labels if len(label.splitlines()) != 1), None)
+    if broken is not None:
+        raise InputError(f"label {broken!r}: a label is one line of text, it stands in labels.txt; rename the class")
+
+    def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
+        content = file.file.read_bytes()
+        notes = file.notes
+        if file.format == "onnx":
+            content = _with_properties(content, file, data, name, description)
+        else:
+            vocabulary = _vocabulary(data)
+            content = _with_tflite_metadata(content, data, vocabulary, name, description)
+            notes += _tokenizer_notes(data, vocabulary)
+        written = folder / file.file.name
+        written.write_bytes(content)
+        manifest = file.calibration_manifest
+        if manifest is not None:
+            manifest = Path(shutil.copy(manifest, folder / manifest.name))
+        meter.advance()
+        return replace(
+            file,
+            fingerprint=key,
+            file=written,
+            bytes=len(content),
+            sha256=file_sha256(written),
+            calibration_manifest=manifest,
+            notes=notes,
+        )
+
+    inputs = {"file": file.fingerprint, "data": data.fingerprint, "name": name, "description": description}
+    title = f"metadata of {file.label} {file.format}"
+    return context.stage("metadata", inputs, ExportedFile, make, title=title)
+
+
+def _with_properties(content: bytes, file: ExportedFile, data: PreparedData, name: str, description: str) -> bytes:
+    import onnx
+
+    from pipeline.feeds import preprocess_settings
+    from targets.runtimes.base import RuntimeOptions, open_model
+
+    preprocess = preprocess_settings(open_model(file.file, RuntimeOptions("onnxruntime")).inputs, data)
+    model = onnx.load_from_string(content)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    ours = {
+        "name": name,
+        "description": description,
+        "task": data.task,
+        "scheme": file.scheme,
+        "io_dtype": file.io_dtype,
+        "labels": json.dumps(data.labels, ensure_ascii=False),
+        "preprocess": json.dumps(preprocess, ensure_ascii=False),
+    }
+    properties |= {PREFIX + key: value for key, value in ours.items()}
+    onnx.helper.set_model_props(model, dict(sorted(properties.items())))
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _with_tflite_metadata(
+    content: bytes, data: PreparedData, vocabulary: str | None, name: str, description: str
+) -> bytes:
+    from ai_edge_litert import schema_py_generated as schema
+
+    from pipeline.export.flatbuffer import read_model, write_model
+
+    model = read_model(content)
+    inputs, outputs = _tensors(model)
+    if data.task == "image-classification":
+        described = tuple(_image(tensor) for tensor in inputs)
+    else:
+        described = tuple(_text(tensor_name) for tensor_name, _ in inputs)
+    scores = tuple(_scores(dtype) for _, dtype in outputs)
+    files = {LABELS.name: "".join(f"{label}\n" for label in data.labels)}
+    if vocabulary is not None:
+        files[VOCABULARY.name] = vocabulary
+    packed = build(ModelMetadata(name, description, described, scores, VOCABULARY if vocabulary else None))
+    model.buffers.append(schema.BufferT(data=np.frombuffer(packed, np.uint8)))
+    others = [entry for entry in model.metadata or [] if entry.name != BUFFER_NAME.encode()]
+    model.metadata = [*others, schema.MetadataT(name=BUFFER_NAME, buffer=len(model.buffers) - 1)]
+    return _with_files(write_model(model), files)

@@ -1,0 +1,124 @@
+"""A model file's operators, tensors and constants, read the same way from ONNX and TFLite."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.results import Format
+from targets.runtimes.base import operator_name
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor stored in the file. `dtype` is numpy's name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Operator:
+    """`kind` in lower case with dashes (`targets.runtimes.base.operator_name`); tensors by name, absent ones left
+    out."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """`dtypes` has every tensor whose dtype is known, constants too."""
+
+    operators: tuple[Operator, ...]
+    constants: dict[str, Constant]
+    dtypes: dict[str, str]
+
+    @property
+    def makers(self) -> dict[str, Operator]:
+        """The operator that makes each tensor."""
+        return {name: operator for operator in self.operators for name in operator.outputs}
+
+    @property
+    def takers(self) -> dict[str, list[Operator]]:
+        """The operators that take each tensor."""
+        taken: dict[str, list[Operator]] = {}
+        for operator in self.operators:
+            for name in operator.inputs:
+                taken.setdefault(name, []).append(operator)
+        return taken
+
+
+def read_graph(file: Path, format_name: Format) -> Graph:
+    """The graph of a file that a runtime has opened before: a file that is no model raises the library's error."""
+    return _read_onnx(file) if format_name == "onnx" else _read_tflite(file)
+
+
+def _read_onnx(file: Path) -> Graph:
+    import onnx
+
+    # In the two formats of quantized graphs that are read here no operator holds a graph of its own.
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(file)))
+    constants = {tensor.name: _onnx_constant(tensor, tensor.name) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        value = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+        if node.op_type == "Constant" and value is not None:
+            constants[node.output[0]] = _onnx_constant(value, node.output[0])
+    dtypes = {constant.name: constant.dtype for constant in constants.values()}
+    for info in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        if info.type.tensor_type.elem_type:
+            dtypes[info.name] = _onnx_dtype(info.type.tensor_type.elem_type)
+    operators = tuple(
+        Operator(operator_name(node.op_type), tuple(filter(None, node.input)), tuple(filter(None, node.output)))
+        for node in model.graph.node
+        if node.op_type != "Constant"
+    )
+    return Graph(operators, constants, dtypes)
+
+
+def _onnx_constant(tensor: Any, name: str) -> Constant:
+    dtype = _onnx_dtype(tensor.data_type)
+    shape = tuple(tensor.dims)
+    return Constant(name, dtype, shape, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+
+
+def _onnx_dtype(number: int) -> str:
+    import onnx
+
+    return str(onnx.helper.tensor_dtype_to_np_dtype(number))
+
+
+def _read_tflite(file: Path) -> Graph:
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(file))
+    types = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    operators: list[Operator] = []
+    constants: dict[str, Constant] = {}
+    dtypes: dict[str, str] = {}
+    for number, subgraph in enumerate(model.subgraphs):
+        # Tensors need not have names of their own, so their place goes before.
+        names = [f"{number}.{place}:{tensor.name.decode()}" for place, tensor in enumerate(subgraph.tensors)]
+        for name, tensor in zip(names, subgraph.tensors, strict=True):
+            dtypes[name] = types[tensor.type]
+            data = model.buffers[tensor.buffer].data
+            if data is not None and len(data):
+                shape = tuple(int(size) for size in tensor.shape) if tensor.shape is not None else ()
+                constants[name] = Constant(name, dtypes[name], shape, len(data))
+        for operator in subgraph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            kind = code.customCode.decode() if code.customCode else kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            operators.append(
+                Operator(
+                    operator_name(kind),
+                    tuple(names[index] for index in operator.inputs if index >= 0),
+                    tuple(names[index] for index in operator.outputs if index >= 0),
+                )
+            )
+    return Graph(tuple(operators), constants, dtypes)

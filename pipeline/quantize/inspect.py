@@ -1,0 +1,144 @@
+"""Looks into a quantized file: of what dtype its weights, inputs and outputs really are, and what stayed float."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.quantize.graph import Graph, read_graph
+from pipeline.results import ExportedFile, Format
+from targets.profile import Scheme
+from targets.runtimes.base import RuntimeOptions, open_model
+
+EIGHT_BITS = ("int8", "uint8")
+FLOATS = ("float16", "float32", "float64")
+WEIGHT_DTYPES: dict[Scheme, tuple[str, ...]] = {
+    "float32": ("float32",),
+    "float16": ("float16",),
+    "int8-dynamic": EIGHT_BITS,
+    "int8-static": EIGHT_BITS,
+}
+
+# Operators that hold weights: convolutions, products with a matrix, embeddings.
+LAYERS = frozenset({
+    "conv", "conv-transpose", "gemm", "mat-mul", "gather", "conv-integer", "mat-mul-integer", "q-linear-conv",
+    "q-linear-mat-mul", "q-gemm", "conv-2d", "depthwise-conv-2d", "transpose-conv", "fully-connected", "batch-matmul",
+    "embedding-lookup",
+})  # fmt: skip
+# Operators that a weight may pass on its way to its layer.
+ON_THE_WAY = frozenset({"dequantize-linear", "quantize-linear", "dequantize", "quantize", "cast", "transpose", "reshape"})
+# Operators between float and 8 bits: no arithmetic of the network.
+CONVERSIONS = frozenset({"dequantize-linear", "quantize-linear", "dynamic-quantize-linear", "dequantize", "quantize"})
+
+
+@dataclass(frozen=True)
+class LayerWeight:
+    """The weight of one layer: its operator, and the constant's name, dtype and size as stored."""
+
+    operator: str
+    name: str
+    dtype: str
+    bytes: int
+
+
+def weight_bytes(file: Path, format_name: Format) -> dict[str, int]:
+    """Bytes of the constant tensors of a model file, by dtype (numpy's names), largest first."""
+    total: Counter[str] = Counter()
+    for constant in read_graph(file, format_name).constants.values():
+        total[constant.dtype] += constant.bytes
+    return dict(total.most_common())
+
+
+def layer_weights(graph: Graph) -> list[LayerWeight]:
+    """Weights of the layers (`LAYERS`): numbers of at least two dimensions, so that biases and scales are none.
+    A weight that several layers share is listed for each."""
+    makers = graph.makers
+    found = []
+    for operator in graph.operators:
+        if operator.kind not in LAYERS:
+            continue
+        for name in operator.inputs:
+            while name in makers and makers[name].kind in ON_THE_WAY:
+                name = makers[name].inputs[0]
+            constant = graph.constants.get(name)
+            if constant and len(constant.shape) >= 2 and constant.dtype in (*FLOATS, *EIGHT_BITS):
+                found.append(LayerWeight(operator.kind, name, constant.dtype, constant.bytes))
+    return found
+
+
+def float_operators(graph: Graph, format_name: Format) -> Counter[str]:
+    """Operators that compute in float, by kind. In ONNX's QDQ form every tensor between QuantizeLinear and
+    DequantizeLinear is float by name, and onnxruntime computes in 8 bits what stands right between the two."""
+    makers, takers = graph.makers, graph.takers
+    counted: Counter[str] = Counter()
+    for operator in graph.operators:
+        if operator.kind in CONVERSIONS:
+            continue
+        inputs = [name for name in operator.inputs if graph.dtypes.get(name) in FLOATS and not _is_constant(graph, name)]
+        outputs = [name for name in operator.outputs if graph.dtypes.get(name) in FLOATS]
+        if format_name == "onnx":
+            inputs = [name for name in inputs if name not in makers or makers[name].kind != "dequantize-linear"]
+            outputs = [name for name in outputs if {taker.kind for taker in takers.get(name, [])} != {"quantize-linear"}]
+        if inputs or outputs:
+            counted[operator.kind] += 1
+    return counted
+
+
+def _is_constant(graph: Graph, name: str) -> bool:
+    """A constant, or made of constants alone: a weight stored in 16 bits and cast, for example."""
+    maker = graph.makers.get(name)
+    return name in graph.constants or (maker is not None and all(_is_constant(graph, given) for given in maker.inputs))
+
+
+def check_quantized(file: ExportedFile, *, allow_float_fallback: bool = True) -> None:
+    """Opens `file` in its runtime and looks into it. Raises InputError if weights of convolutions, matrix products
+    or embeddings are not of the scheme's dtype, if inputs or outputs are not of the dtype asked for, or if operators
+    compute in float where the profile does not allow it. Token ids and masks stay integers in every scheme."""
+    graph = read_graph(file.file, file.format)
+    wanted = WEIGHT_DTYPES[file.scheme]
+    wrong = [weight for weight in layer_weights(graph) if weight.dtype not in wanted]
+    if wrong:
+        kinds = Counter(f"{weight.operator} ({weight.dtype})" for weight in wrong)
+        raise InputError(
+            f"the {file.label} {file.format} file is not what its name says: weights of {_listed(kinds)} are not "
+            f"{' or '.join(wanted)}; choose another quantization.scheme for the target, or another student"
+        )
+    _check_io(file)
+    left = float_operators(graph, file.format)
+    if left and not allow_float_fallback:
+        raise InputError(
+            f"the {file.label} {file.format} file keeps operators in float: {_listed(left)}; the target's profile "
+            "says allow_float_fallback: false; choose a student without them, or a profile that allows them"
+        )
+
+
+def _check_io(file: ExportedFile) -> None:
+    model = open_model(file.file, RuntimeOptions("onnxruntime" if file.format == "onnx" else "litert"))
+    for spec in (*model.inputs, *model.outputs):
+        if spec.dtype in ("int32", "int64"):
+            continue
+        if spec.dtype != file.io_dtype or (spec.dtype in EIGHT_BITS and spec.scale is None):
+            scaled = "" if spec.scale is not None or spec.dtype not in EIGHT_BITS else " without a scale"
+            raise InputError(
+                f"tensor '{spec.name}' of the {file.label} {file.format} file is {spec.dtype}{scaled}, expected "
+                f"{file.io_dtype}; choose another quantization.io_dtype for the target"
+            )
+
+
+def describe_quantized(file: ExportedFile) -> tuple[str, ...]:
+    """Notes for the report: how much of the weights has the scheme's dtype, and what computes in float."""
+    graph = read_graph(file.file, file.format)
+    sizes: Counter[str] = Counter()
+    for constant in graph.constants.values():
+        sizes[constant.dtype] += constant.bytes
+    share = sum(sizes[dtype] for dtype in WEIGHT_DTYPES[file.scheme]) / max(sum(sizes.values()), 1)
+    bits = "16-bit" if file.scheme == "float16" else "8-bit"
+    notes = [f"{share:.1%} of the bytes of its constants are {bits}"]
+    left = float_operators(graph, file.format)
+    if file.scheme.startswith("int8") and left:
+        notes.append(f"computed in float: {_listed(left)}")
+    return tuple(notes)
+
+
+def _listed(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

@@ -1,0 +1,157 @@
+"""MODEL_CARD.md: what the model is, what it was judged on, and how to feed it; every figure is the report's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.results import Verdict
+
+
+def render_card(report: dict[str, Any], verdict: Verdict) -> str:
+    """The card for a report of schema 1, in GitHub's Markdown."""
+    shipped = [file for file in report["files"] if file["shipped"]]
+    parts = [
+        f"# {report['recipe']} for {report['target']['name']}",
+        _what(report, shipped, verdict),
+        "## Intended use",
+        _use(report),
+        "## Data",
+        _data(report),
+        "## Accuracy",
+        _accuracy(report),
+        "## Size, latency and memory",
+        _cost(report),
+        "## Limits",
+        _limits(report, shipped, verdict),
+        "## How to feed it",
+        _feeding(report, shipped),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verdict) -> str:
+    networks = report["networks"]
+    student = networks["pruned"] or networks["student"]
+    made = "distilled" if networks["pruned"] is None else "distilled and pruned"
+    task = report["task"].replace("-", " ")
+    lines = [
+        *([report["description"]] if report["description"] else []),
+        f"A model for {task}: {student['name']}, {student['parameters']['value']:,} parameters, {made} from "
+        f"{networks['teacher']['name']}. Files: {', '.join(map(_code, shipped))}.",
+        f"Release gate: **{'passed' if verdict.passed else 'failed'}**"
+        + (f", {len(verdict.missed)} of {len(verdict.checks)} budgets not kept." if not verdict.passed else "."),
+    ]
+    return "\n\n".join(map(_text, lines))
+
+
+def _use(report: dict[str, Any]) -> str:
+    labels = report["data"]["labels"]
+    shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+    what = "an image" if report["task"] == "image-classification" else "a text"
+    return _text(
+        f"To tell which of {len(labels)} labels fits {what} like those it was trained on: {shown}. It always answers "
+        "with one of them, also for an input that is none of them. It is meant to run in an app on "
+        f"{report['target']['name']}; nothing is known of it on other data than that described below."
+    )
+
+
+def _data(report: dict[str, Any]) -> str:
+    data = report["data"]
+    counts = [f"{split} {sum(of.values()):,}" for split, of in sorted(data["counts"].items())]
+    lines = [
+        f"- Source: {data['source']}",
+        f"- Licence: {data['licence'] or 'not stated by the source; find it out before you ship'}",
+        f"- Samples: {', '.join(counts)}; {data['duplicates_removed']['value']:,} duplicates removed",
+        f"- SHA-256 of the content: `{data['content_sha256']}`",
+        "- The test split was not used to train, calibrate or choose.",
+    ]
+    if report["task"] == "text-classification":
+        lines.insert(3, f"- Texts cut to the sequence length: {data['truncated_texts']['value']:,}")
+    return "\n".join(map(_text, lines))
+
+
+def _accuracy(report: dict[str, Any]) -> str:
+    total = report["networks"]["teacher"]["accuracy"]["total"]
+    head = f"Top-1 on all {total:,} test samples, source: host ({report['host']['cpu']})."
+    rows = [("", "accuracy", "95% interval", "same label as the student")]
+    for role, network in report["networks"].items():
+        if network:
+            rows.append((role, *_judged(network)))
+    rows += [(_code(file), *_judged(file)) for file in report["files"]]
+    pairs = [
+        f"{' and '.join(f'`{name}`' for name in pair['files'])} give the same label on {pair['value']:.2%}."
+        for pair in report["agreements"]
+    ]
+    return "\n\n".join([_text(head), _table(rows), *pairs])
+
+
+def _judged(found: dict[str, Any]) -> tuple[str, str, str]:
+    accuracy = found["accuracy"]
+    interval = f"{accuracy['low']:.2%} to {accuracy['high']:.2%}"
+    return f"{accuracy['value']:.2%}", interval, f"{found['agreement_with_student']['value']:.2%}"
+
+
+def _cost(report: dict[str, Any]) -> str:
+    rows = [("", "size", "smaller than the teacher", "p50", "p90", "p99", "cold start", "peak memory")]
+    sources = set()
+    for file in report["files"]:
+        size = (f"{file['size']['value'] / 1e6:.3g} MB", f"{file['times_smaller_than_teacher']['value']:.1f}×")
+        measured = file["measured"]
+        times: tuple[str, ...] = ("not measured",) * 5
+        if measured:
+            latency = [f"{measured['latency'][key]['value']:.3g} ms" for key in ("p50", "p90", "p99")]
+            memory = f"{measured['peak_memory']['value']:.3g} MB"
+            times = (*latency, f"{measured['cold_start']['value']:.3g} ms", memory)
+            sources.add(f"Latency and memory: source {measured['source']}, {measured['machine']}, single inferences.")
+        rows.append((_code(file), *size, *times))
+    return "\n\n".join([_table(rows), *map(_text, sorted(sources))])
+
+
+def _limits(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verdict) -> str:
+    lines = [f"{check.file}, {check.name}: {check.explanation}" for check in verdict.missed]
+    for file in shipped:
+        worst = min(file["per_class"], key=lambda row: row["value"])
+        lines.append(
+            f"{file['name']} is weakest on '{worst['label']}': {worst['value']:.2%} of {worst['total']} test samples."
+        )
+        lines += [f"{file['name']}: {note}" for note in [*file["notes"], *(file["measured"] or {"notes": []})["notes"]]]
+    for role, network in report["networks"].items():
+        lines += [f"{role}: {note}" for note in (network["notes"] if network else [])]
+    lines += report["notes"]
+    lines.append("Nothing but the labels was judged: how it does on subgroups of the data was not looked at.")
+    return "\n".join(f"- {_text(line)}" for line in lines)
+
+
+def _feeding(report: dict[str, Any], shipped: list[dict[str, Any]]) -> str:
+    if report["task"] == "image-classification":
+        how = "RGB pixels 0 to 255 at the model's input size, resized as `preprocess.json` says; the graph normalises."
+    else:
+        lengths = sorted({file["sequence_length"] for file in shipped if file["sequence_length"]})
+        how = (
+            f"Word-piece ids from `vocab.txt` or `tokenizer.json`, padded or cut to {' or '.join(map(str, lengths))}, "
+            "with their mask and segment ids, as `preprocess.json` says."
+        )
+    lines = [how, "One output, the labels' scores (softmax) in the order of `labels.txt`."]
+    lines += [
+        f"`{file['name']}`: {file['io_dtype']} inputs and outputs; scale and zero point are in `preprocess.json`."
+        for file in shipped
+        if file["io_dtype"] != "float32"
+    ]
+    lines.append(
+        "`golden/` holds real inputs with the outputs expected: run them in your app before you trust its answers."
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _code(file: dict[str, Any]) -> str:
+    return f"`{file['name']}`" + ("" if file["shipped"] else " (not shipped)")
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    head, *body = [[_text(cell).replace("|", "\\|") for cell in row] for row in rows]
+    rule = ["---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body))
+
+
+def _text(text: str) -> str:
+    """On one line, and without HTML: names and descriptions are the user's."""
+    return " ".join(text.split()).replace("<", "&lt;")

@@ -1,0 +1,191 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.data.batches import Batch
+from pipeline.errors import InputError
+from pipeline.evaluate import predict
+from pipeline.metrics import accuracy
+from pipeline.networks import build_network
+from pipeline.progress import Meter
+from pipeline.recipe import Augmentation
+from pipeline.results import PreparedData
+from pipeline.training import WARM_UP, Fit, Schedule, fit, learning_rate, samples_of
+from tests.pipeline.test_networks import BERT, MOBILENET
+
+SCHEDULE = Schedule(epochs=3, learning_rate=3e-3, weight_decay=0.01, batch_size=32, seed=0)
+
+
+def cross_entropy(logits: Tensor, batch: Batch, view: int) -> Tensor:
+    return functional.cross_entropy(logits, batch.labels)
+
+
+def small() -> nn.Module:
+    """Convolution, batch norm and dropout: all that keeps state or draws numbers in training."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 5, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(392, 10)
+    )
+
+
+def train(data: PreparedData, folder: Path, network: nn.Module, schedule: Schedule = SCHEDULE) -> Fit:
+    return fit(network, data, cross_entropy, schedule, Meter("fit", "samples", 1), folder)
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_training_learns(digits: PreparedData, tmp_path: Path) -> None:
+    network = small()
+    outcome = train(digits, tmp_path, network, Schedule(8, 1e-2, 0.01, 32, 0))
+    assert outcome.curve[-1].train_loss < 0.6 * outcome.curve[0].train_loss
+    rows = digits.rows("test")
+    assert accuracy(predict(network, digits, rows), digits.targets[rows]).value > 0.5
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(digits: PreparedData, tmp_path: Path) -> None:
+    networks = [small() for _ in range(3)]
+    for number, (network, seed) in enumerate(zip(networks, (0, 0, 1), strict=True)):
+        train(digits, tmp_path / str(number), network, Schedule(1, 3e-3, 0.01, 32, seed))
+    assert same(networks[0], networks[1])
+    assert not same(networks[0], networks[2])
+
+
+@pytest.mark.parametrize("killed_in", [1, 2])
+def test_a_killed_training_resumes_to_the_same_bytes(digits: PreparedData, tmp_path: Path, killed_in: int) -> None:
+    whole = small()
+    outcome = train(digits, tmp_path / "whole", whole)
+    batches = 0
+
+    def dying(logits: Tensor, batch: Batch, view: int) -> Tensor:
+        nonlocal batches
+        batches += 1
+        if batches == killed_in * 7 + 3:  # 210 training samples make 7 batches
+            raise KeyboardInterrupt
+        return cross_entropy(logits, batch, view)
+
+    broken = small()
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, digits, dying, SCHEDULE, Meter("fit", "samples", 1), tmp_path / "broken")
+    resumed = small()
+    meter = Meter("fit", "samples", 1)
+    seen: list[int] = []
+
+    def counting(logits: Tensor, batch: Batch, view: int) -> Tensor:
+        seen.append(len(batch.rows))
+        return cross_entropy(logits, batch, view)
+
+    again = fit(resumed, digits, counting, SCHEDULE, meter, tmp_path / "broken")
+    assert sum(seen) == (3 - killed_in) * 210
+    assert meter.done == 3 * (210 + 30)
+    assert again == outcome
+    assert same(whole, resumed)
+
+
+def test_a_killed_text_training_resumes_to_the_same_bytes(reviews: PreparedData, tmp_path: Path) -> None:
+    def fresh() -> nn.Module:
+        torch.manual_seed(0)
+        return build_network(BERT)
+
+    schedule = Schedule(2, 1e-3, 0.01, 16, 0)
+    whole = fresh()
+    train(reviews, tmp_path / "whole", whole, schedule)
+
+    def dying(logits: Tensor, batch: Batch, view: int) -> Tensor:
+        if (tmp_path / "broken/resume/checkpoint.pt").exists():
+            raise KeyboardInterrupt
+        return cross_entropy(logits, batch, view)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(fresh(), reviews, dying, schedule, Meter("fit", "samples", 1), tmp_path / "broken")
+    resumed = fresh()
+    train(reviews, tmp_path / "broken", resumed, schedule)
+    assert same(whole, resumed)
+
+
+def test_the_weights_of_the_best_validation_epoch_are_kept(digits: PreparedData, tmp_path: Path) -> None:
+    calls = 0
+
+    def learns_then_unlearns(logits: Tensor, batch: Batch, view: int) -> Tensor:
+        nonlocal calls
+        calls += 1
+        sign = 1 if calls <= 2 * 7 else -1
+        return sign * cross_entropy(logits, batch, view).clamp(max=20)
+
+    network = small()
+    schedule = Schedule(4, 1e-2, 0.01, 32, 0)
+    outcome = fit(network, digits, learns_then_unlearns, schedule, Meter("fit", "samples", 1), tmp_path)
+    values = [record.validation_accuracy for record in outcome.curve]
+    assert outcome.best_epoch == 1
+    assert outcome.validation_accuracy == max(values) > values[-1]
+    rows = digits.rows("validation")
+    assert accuracy(predict(network, digits, rows), digits.targets[rows]).value == outcome.validation_accuracy
+
+
+def test_a_loss_that_is_no_number_is_the_settings_fault(digits: PreparedData, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"loss became (nan|inf) in epoch 1, step \d+; lower learning_rate"):
+        train(digits, tmp_path, small(), Schedule(1, 1e38, 0.0, 32, 0))
+
+
+def test_frozen_parameters_and_their_statistics_stay(digits: PreparedData, tmp_path: Path) -> None:
+    network = small()
+    network[:2].requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    train(digits, tmp_path, network)
+    after = network.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith(("0.", "1.")))
+    assert not torch.equal(after["5.weight"], before["5.weight"])
+
+
+def test_no_epochs_leave_the_network_as_it_is_and_judge_it(digits: PreparedData, tmp_path: Path) -> None:
+    network, meter = small(), Meter("fit", "samples", 1)
+    outcome = fit(network, digits, cross_entropy, Schedule(0, 1e-3, 0.0, 32, 0), meter, tmp_path)
+    assert same(network, small())
+    rows = digits.rows("validation")
+    assert outcome == Fit((), None, accuracy(predict(network, digits, rows), digits.targets[rows]).value)
+    assert meter.done + len(digits.rows("test")) == samples_of(digits, 0)
+
+
+def test_epochs_take_turns_over_the_views(digits: PreparedData, tmp_path: Path) -> None:
+    views: list[int] = []
+
+    def noting(logits: Tensor, batch: Batch, view: int) -> Tensor:
+        views.append(view)
+        return cross_entropy(logits, batch, view)
+
+    schedule = Schedule(3, 1e-3, 0.0, 210, 0, Augmentation(shift=0.1), views=2)
+    fit(small(), digits, noting, schedule, Meter("fit", "samples", 1), tmp_path)
+    assert views == [0, 1, 0]
+
+
+@given(st.floats(0, 1))
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(share: float) -> None:
+    value = learning_rate(SCHEDULE, share)
+    assert 0 <= value <= SCHEDULE.learning_rate
+    nearer = learning_rate(SCHEDULE, share + 0.25 * (WARM_UP - share))
+    assert nearer >= value
+    assert learning_rate(SCHEDULE, WARM_UP) == pytest.approx(SCHEDULE.learning_rate)
+    assert learning_rate(SCHEDULE, 1.0) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_predictions_stand_in_the_order_of_the_rows_whatever_the_batch(reviews: PreparedData) -> None:
+    torch.manual_seed(0)
+    network = build_network(BERT)
+    rows = reviews.rows("train")[::-1].copy()
+    logits = predict(network, reviews, rows, batch_size=7)
+    assert network.training
+    alone = np.concatenate([predict(network, reviews, rows[i : i + 1]) for i in (0, 5, -1)])
+    np.testing.assert_allclose(logits[[0, 5, -1]], alone, atol=1e-5)
+
+
+def test_a_network_of_timm_trains_at_32_pixels(digits: PreparedData, tmp_path: Path) -> None:
+    network = build_network(MOBILENET)
+    outcome = train(digits, tmp_path, network, Schedule(1, 1e-3, 0.01, 64, 0))
+    assert np.isfinite(outcome.curve[0].train_loss)
