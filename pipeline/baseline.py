@@ -7,6 +7,7 @@ from scipy.stats import binom
 
 from pipeline.errors import InputError
 from pipeline.results import Check
+from pipeline.words import short
 
 SIZE_TOLERANCE = 0.02  # share of the baseline's bytes
 LATENCY_TOLERANCE = 0.10  # share of the baseline's p90
@@ -69,7 +70,7 @@ def _latency(file: dict[str, Any], before: dict[str, Any]) -> list[Check]:
     low, _ = percentile_interval(np.array(mine["samples"]["values"]), 0.9)
     _, high = percentile_interval(np.array(theirs["samples"]["values"]), 0.9)
     passed = value <= limit or low <= high
-    text = f"p90 {value:.3g} ms, baseline {old:.3g} ms ({value / old - 1:+.1%}, {LATENCY_TOLERANCE:.0%} allowed)"
+    text = f"p90 {short(value)} ms, baseline {short(old)} ms ({value / old - 1:+.1%}, {LATENCY_TOLERANCE:.0%} allowed)"
     if value > limit and passed:
         text += "; the 95% intervals overlap, so it may be noise"
     return [Check("baseline.latency_p90", file["name"], value, "<=", limit, "ms", mine["source"], passed, None, text)]

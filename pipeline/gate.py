@@ -9,6 +9,7 @@ from pipeline.baseline import compare_with_baseline
 from pipeline.errors import InputError
 from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.results import Check, Verdict
+from pipeline.words import short
 from targets.latency import early_stopping
 
 __all__ = ["Check", "Verdict", "check_bundle", "compare_with_baseline", "decide"]
@@ -144,9 +145,11 @@ def _cost(
     value, unit = found["value"], found["unit"]
     passed = value <= limit + SURE
     stage, why = _dear_stage(value, float32)
-    text = f"{words} {value:.3g} {unit}, budget {limit:g} {unit}"
+    text = f"{words} {short(value)} {unit}, budget {limit:g} {unit}"
     if not passed:
-        text = f"{words} {value:.3g} {unit} is {value - limit:.3g} {unit} over the budget of {limit:g} {unit}; {why}"
+        text = (
+            f"{words} {short(value)} {unit} is {short(value - limit)} {unit} over the budget of {limit:g} {unit}; {why}"
+        )
     text += f"; {ELSEWHERE}" if elsewhere else ""
     return _check(name, file, value, "<=", limit, unit, found["source"], passed, stage, text)
 
@@ -169,12 +172,14 @@ def _latency(
     value, counted = found["value"], f"{rule.over} of {rule.runs} runs were over"
     stage, why = _dear_stage(value, float32["latency"][share]["value"] if float32 else None)
     if rule.outcome == "pass":
-        text = f"{share} {value:.3g} ms, budget {limit:g} ms: {counted}, {confidence:.0%} sure"
+        text = f"{share} {short(value)} ms, budget {limit:g} ms: {counted}, {100 * confidence:g}% sure"
     elif rule.outcome == "fail":
-        text = f"{share} {value:.3g} ms is {value - limit:.3g} ms over the budget of {limit:g} ms: {counted}; {why}"
+        text = (
+            f"{share} {short(value)} ms is {short(value - limit)} ms over the budget of {limit:g} ms: {counted}; {why}"
+        )
     else:
         text = (
-            f"{share} {value:.3g} ms, budget {limit:g} ms: {counted}, too few runs to be {confidence:.0%} sure; "
+            f"{share} {short(value)} ms, budget {limit:g} ms: {counted}, too few runs to be {100 * confidence:g}% sure; "
             f"{rule.needed} more with none over would pass: raise measure.max_runs in the profile"
         )
     text += f"; {ELSEWHERE}" if elsewhere else ""
@@ -185,7 +190,7 @@ def _latency(
 def _dear_stage(value: float, float32: float | None) -> tuple[str, str]:
     """The stage that a cost too high is laid to: quantize if it saved nothing, else the student as distilled."""
     if float32 is not None and value >= float32:
-        return "quantize", f"quantize saved nothing: float32 has {float32:.3g}"
+        return "quantize", f"quantize saved nothing: float32 has {short(float32)}"
     return "distill", "the student is too large for it: a smaller one, or prune.macs"
 
 

@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from pipeline.feeds import feeds
 from pipeline.progress import Meter
 from pipeline.results import ExportedFile, LatencyFigures, PreparedData
+from pipeline.words import short
 from targets.latency import summarise
 from targets.machine import describe_machine
 from targets.profile import Budgets, Measure
@@ -55,7 +56,7 @@ def measure_latency(
         summary = summarise(found.samples_ms)
         samples_file = folder / "samples.npy"
         np.save(samples_file, found.samples_ms)
-        meter.advance(note=f"p50 {summary.p50:.3g} ms, p90 {summary.p90:.3g} ms")
+        meter.advance(note=f"p50 {short(summary.p50)} ms, p90 {short(summary.p90)} ms")
         return LatencyFigures(
             fingerprint=key,
             source="host",

@@ -49,7 +49,9 @@ def scores_with(data: PreparedData, wrong: int, seed: int = 0) -> np.ndarray:
     return scores
 
 
-def network(folder: Path, data: PreparedData, role: str, wrong: int, parameters: int = 1000, epochs: int = 3) -> NetworkResult:
+def network(
+    folder: Path, data: PreparedData, role: str, wrong: int, parameters: int = 1000, epochs: int = 3
+) -> NetworkResult:
     folder.mkdir(parents=True, exist_ok=True)
     logits = scores_with(data, wrong)
     np.save(folder / f"{role}.npy", logits)
@@ -132,7 +134,10 @@ def release(folder: Path, data: PreparedData, *, prune: bool = True, timed: bool
         students.append(network(folder, data, "pruned", mistakes["pruned"], 7_000))
     files = []
     for format in ("onnx", "tflite"):
-        for scheme, errors, size, median in (("float32", mistakes["float32"], 1_200_000, 3.0), ("int8-static", mistakes[format], 400_000, 1.5)):
+        for scheme, errors, size, median in (
+            ("float32", mistakes["float32"], 1_200_000, 3.0),
+            ("int8-static", mistakes[format], 400_000, 1.5),
+        ):
             figures = latency(folder / f"latency-{format}-{scheme}", median) if timed else None
             files.append(
                 target_file(

@@ -123,3 +123,81 @@ def _with_tflite_metadata(
     others = [entry for entry in model.metadata or [] if entry.name != BUFFER_NAME.encode()]
     model.metadata = [*others, schema.MetadataT(name=BUFFER_NAME, buffer=len(model.buffers) - 1)]
     return _with_files(write_model(model), files)
+
+
+def _tensors(model: Any) -> tuple[list[tuple[str, np.dtype]], list[tuple[str, np.dtype]]]:
+    """(Signature name, stored dtype) of the first subgraph's inputs and of its outputs, in the subgraph's order."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    numpy_types = {schema.TensorType.FLOAT32: "float32", schema.TensorType.INT32: "int32"}
+    numpy_types |= {schema.TensorType.INT8: "int8", schema.TensorType.UINT8: "uint8"}
+    (signature,) = model.signatureDefs
+    subgraph = model.subgraphs[0]
+
+    def described(entries: Any, indexes: Any) -> list[tuple[str, np.dtype]]:
+        names = {entry.tensorIndex: entry.name.decode() for entry in entries}
+        return [(names[index], np.dtype(numpy_types[subgraph.tensors[index].type])) for index in indexes]
+
+    return described(signature.inputs, subgraph.inputs), described(signature.outputs, subgraph.outputs)
+
+
+def _image(tensor: tuple[str, np.dtype]) -> TensorMetadata:
+    name, dtype = tensor
+    low, high = (None, None) if dtype == np.int8 else (0.0, 255.0)  # clients take limits as those of pixels
+    text = "RGB pixels, 0..255; the graph normalises them."
+    return TensorMetadata(name, text, "image", low, high, mean=0.0, std=1.0)
+
+
+def _text(name: str) -> TensorMetadata:
+    known, text = _TEXT_INPUTS[name]
+    return TensorMetadata(known, text, "feature")
+
+
+def _scores(dtype: np.dtype) -> TensorMetadata:
+    low, high = {"uint8": (0.0, 255.0), "float32": (0.0, 1.0)}.get(dtype.name, (None, None))
+    return TensorMetadata("probability", "Softmax score of each label.", "feature", low, high, files=(LABELS,))
+
+
+def _with_files(flatbuffer: bytes, files: dict[str, str]) -> bytes:
+    """`flatbuffer` with `files` behind it as a zip: not compressed, as the clients ask, and without the hour."""
+    stream = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        for name, text in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, text.encode())
+    return stream.getvalue()
+
+
+def _tokenizer(data: PreparedData) -> dict[str, Any]:
+    assert data.tokenizer_folder is not None, "only texts have a tokenizer"
+    content: dict[str, Any] = json.loads((data.tokenizer_folder / "tokenizer.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _vocabulary(data: PreparedData) -> str | None:
+    """vocab.txt of a WordPiece tokenizer; None for images and other tokenizers, which the schema can't describe."""
+    if data.task != "text-classification":
+        return None
+    tokenizer = _tokenizer(data)["model"]
+    if tokenizer["type"] != "WordPiece":
+        return None
+    numbers: dict[str, int] = tokenizer["vocab"]
+    pieces = {number: piece for piece, number in numbers.items()}
+    return "".join(f"{pieces.get(number, f'[unused{number}]')}\n" for number in range(max(pieces) + 1))
+
+
+def _tokenizer_notes(data: PreparedData, vocabulary: str | None) -> tuple[str, ...]:
+    if data.task != "text-classification":
+        return ()
+    if vocabulary is None:
+        return (
+            "The tokenizer is no WordPiece, and TFLite Metadata knows no word for it: MediaPipe and the task "
+            "libraries can't read texts for this file; an app tokenizes as preprocess.json says.",
+        )
+    if not (_tokenizer(data).get("normalizer") or {}).get("lowercase", False):
+        return (
+            "The vocabulary is cased, and MediaPipe and the task libraries make every text lower-case: an app "
+            "tokenizes as preprocess.json says.",
+        )
+    return ()

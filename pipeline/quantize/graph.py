@@ -113,7 +113,11 @@ def _read_tflite(file: Path) -> Graph:
                 constants[name] = Constant(name, dtypes[name], shape, len(data))
         for operator in subgraph.operators:
             code = model.operatorCodes[operator.opcodeIndex]
-            kind = code.customCode.decode() if code.customCode else kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            kind = (
+                code.customCode.decode()
+                if code.customCode
+                else kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            )
             operators.append(
                 Operator(
                     operator_name(kind),

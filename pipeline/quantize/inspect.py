@@ -26,7 +26,9 @@ LAYERS = frozenset({
     "embedding-lookup",
 })  # fmt: skip
 # Operators that a weight may pass on its way to its layer.
-ON_THE_WAY = frozenset({"dequantize-linear", "quantize-linear", "dequantize", "quantize", "cast", "transpose", "reshape"})
+ON_THE_WAY = frozenset(
+    {"dequantize-linear", "quantize-linear", "dequantize", "quantize", "cast", "transpose", "reshape"}
+)
 # Operators between float and 8 bits: no arithmetic of the network.
 CONVERSIONS = frozenset({"dequantize-linear", "quantize-linear", "dynamic-quantize-linear", "dequantize", "quantize"})
 
@@ -74,11 +76,15 @@ def float_operators(graph: Graph, format_name: Format) -> Counter[str]:
     for operator in graph.operators:
         if operator.kind in CONVERSIONS:
             continue
-        inputs = [name for name in operator.inputs if graph.dtypes.get(name) in FLOATS and not _is_constant(graph, name)]
+        inputs = [
+            name for name in operator.inputs if graph.dtypes.get(name) in FLOATS and not _is_constant(graph, name)
+        ]
         outputs = [name for name in operator.outputs if graph.dtypes.get(name) in FLOATS]
         if format_name == "onnx":
             inputs = [name for name in inputs if name not in makers or makers[name].kind != "dequantize-linear"]
-            outputs = [name for name in outputs if {taker.kind for taker in takers.get(name, [])} != {"quantize-linear"}]
+            outputs = [
+                name for name in outputs if {taker.kind for taker in takers.get(name, [])} != {"quantize-linear"}
+            ]
         if inputs or outputs:
             counted[operator.kind] += 1
     return counted

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.results import Verdict
+from pipeline.words import short
 
 
 def render_card(report: dict[str, Any], verdict: Verdict) -> str:
@@ -94,13 +95,13 @@ def _cost(report: dict[str, Any]) -> str:
     rows = [("", "size", "smaller than the teacher", "p50", "p90", "p99", "cold start", "peak memory")]
     sources = set()
     for file in report["files"]:
-        size = (f"{file['size']['value'] / 1e6:.3g} MB", f"{file['times_smaller_than_teacher']['value']:.1f}×")
+        size = (f"{short(file['size']['value'] / 1e6)} MB", f"{file['times_smaller_than_teacher']['value']:.1f}×")
         measured = file["measured"]
         times: tuple[str, ...] = ("not measured",) * 5
         if measured:
-            latency = [f"{measured['latency'][key]['value']:.3g} ms" for key in ("p50", "p90", "p99")]
-            memory = f"{measured['peak_memory']['value']:.3g} MB"
-            times = (*latency, f"{measured['cold_start']['value']:.3g} ms", memory)
+            latency = [f"{short(measured['latency'][key]['value'])} ms" for key in ("p50", "p90", "p99")]
+            memory = f"{short(measured['peak_memory']['value'])} MB"
+            times = (*latency, f"{short(measured['cold_start']['value'])} ms", memory)
             sources.add(f"Latency and memory: source {measured['source']}, {measured['machine']}, single inferences.")
         rows.append((_code(file), *size, *times))
     return "\n\n".join([_table(rows), *map(_text, sorted(sources))])

@@ -8,7 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report import plots
-from pipeline.results import Verdict
+from pipeline.results import Check, Verdict
+from pipeline.words import short
 
 MATRIX_CLASSES = 20  # more than this many classes: the mistakes are listed, not drawn as a matrix
 LISTED = 20
@@ -41,6 +42,7 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         report=report,
         verdict=verdict,
         shipped=shipped,
+        checked=_by_file(verdict),
         check_names=CHECK_NAMES,
         plots=_plots(report, shipped),
         matrices={file["name"]: _matrix(file, report["data"]["labels"]) for file in shipped},
@@ -50,6 +52,13 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         profile_text=json.dumps(report["provenance"]["profile"], indent=2, ensure_ascii=False),
     )
     return page.rstrip() + "\n"
+
+
+def _by_file(verdict: Verdict) -> dict[str, list[Check]]:
+    """Checks under their file, in the order in which the files come up."""
+    return {
+        file: [c for c in verdict.checks if c.file == file] for file in dict.fromkeys(c.file for c in verdict.checks)
+    }
 
 
 def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, Any]:
@@ -102,14 +111,14 @@ def _percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f}%"
 
 
-def _number(value: float | int | None, digits: int = 3) -> str:
+def _number(value: float | int | None) -> str:
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+    return f"{value:,}" if isinstance(value, int) else short(value)
 
 
 def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.3g} MB"
+    return f"{short(size / 1e6)} MB"
 
 
 def _words(key: str) -> str:

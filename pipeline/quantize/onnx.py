@@ -1,0 +1,258 @@
+"""Quantizes ONNX files with onnxruntime's quantizer, and transformers students through optimum's presets."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibration.manifest import CalibrationManifest, write_manifest
+from calibration.ranges import DESCRIPTIONS, Ranges, activation_ranges, passes
+from pipeline.context import RunContext
+from pipeline.errors import InputError
+from pipeline.progress import Meter
+from pipeline.quantize.inspect import check_quantized, describe_quantized
+from pipeline.quantize.onnx_graph import (
+    name_nodes,
+    nodes_at_masks,
+    nodes_before_layers,
+    quantize_io,
+    store_weights_in_16_bits,
+)
+from pipeline.quantize.samples import calibration_manifest, calibration_stream
+from pipeline.quiet import quiet
+from pipeline.recipe import CalibrationSettings
+from pipeline.results import ExportedFile, PreparedData
+from pipeline.store import file_sha256
+from targets.profile import Quantization
+
+# Operators that onnxruntime's CPU has no 8-bit kernel for (it would dequantize, compute, and round once more), and
+# softmax, whose scores lose most by 8 bits. A profile without float fallback gets them quantized all the same.
+FLOAT_OPERATORS = frozenset({
+    "ArgMax", "BatchNormalization", "CumSum", "InstanceNormalization", "LayerNormalization", "Softmax", "TopK",
+})  # fmt: skip
+
+# Instruction sets, best first, and optimum's preset for each: avx2 stores weights unsigned, the others signed.
+PRESETS = (
+    ("avx512_vnni", "avx512_vnni"),
+    ("avx_vnni", "avx512_vnni"),
+    ("amx_int8", "avx512_vnni"),
+    ("avx512f", "avx512"),
+    ("avx2", "avx2"),
+    ("neon", "arm64"),
+)
+
+
+def quantize_onnx(
+    export: ExportedFile,
+    data: PreparedData,
+    quantization: Quantization,
+    calibration: CalibrationSettings,
+    isa: tuple[str, ...],
+    context: RunContext,
+) -> ExportedFile:
+    """The float32 ONNX file `export` in `quantization.scheme`; unchanged for float32.
+
+    - float16: weights stored in 16 bits, arithmetic in float32;
+    - int8-dynamic: weights in 8 bits, activations at run time; texts by optimum's preset for `isa`;
+    - int8-static: weights and activations in 8 bits, by ranges over `calibration.samples` training samples; with
+      `io_dtype` int8 or uint8 the inputs and outputs too, scales in the metadata (`quantize_io`).
+
+    Raises InputError if the file can't be quantized so, CalibrationError for unusable samples.
+    """
+    if quantization.scheme == "float32":
+        return export
+    inputs: dict[str, object] = {"format": "onnx", "export": export.fingerprint, "scheme": quantization.scheme}
+    total = 1
+    if quantization.scheme == "int8-static":
+        if quantization.onnx_activations == "int8" and quantization.onnx_weights == "uint8":
+            raise InputError(
+                "onnxruntime has no kernels for int8 activations with uint8 weights: set onnx_weights to int8 in the "
+                "target's profile, or onnx_activations to uint8"
+            )
+        inputs |= {"quantization": quantization, "calibration": calibration, "data": data.fingerprint}
+        total += passes(calibration.method) * min(calibration.samples, len(data.rows("train")))
+    preset = preset_for(isa) if data.task == "text-classification" else None
+    if quantization.scheme == "int8-dynamic":
+        inputs |= {"quantization": quantization, "preset": preset, "weights": _weights_wanted(quantization)}
+
+    def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
+        scratch = folder / "resume"  # the store removes it with what is left in it
+        scratch.mkdir(exist_ok=True)
+        manifest = None
+        metadata: dict[str, str] = {}
+        if quantization.scheme == "float16":
+            model = _load(export.file)
+            store_weights_in_16_bits(model)
+        elif quantization.scheme == "int8-dynamic":
+            model = _dynamic(_prepare(export.file, scratch), quantization, preset, scratch)
+        else:
+            model, manifest = _static(export, data, quantization, calibration, scratch, meter)
+            if quantization.io_dtype != "float32":
+                metadata = quantize_io(model, quantization.io_dtype)
+        file = _save(model, metadata, folder / "model.onnx")
+        meter.advance()
+        return _checked(export, quantization, file, key, manifest)
+
+    return context.stage(
+        "quantize",
+        inputs,
+        ExportedFile,
+        make,
+        total=total,
+        unit="samples",
+        title=f"quantize ONNX to {quantization.label}",
+    )
+
+
+def preset_for(isa: tuple[str, ...]) -> str:
+    """optimum's preset for the best instruction set of `isa`; arm64's, with weights signed, if none is known."""
+    return next((preset for flag, preset in PRESETS if flag in isa), "arm64")
+
+
+def _checked(
+    export: ExportedFile, quantization: Quantization, file: Path, key: str, manifest: CalibrationManifest | None
+) -> ExportedFile:
+    notes: tuple[str, ...] = manifest.notes if manifest else ()
+    written = write_manifest(manifest, file.with_name("calibration.json")) if manifest else None
+    made = ExportedFile(
+        fingerprint=key,
+        file=file,
+        format="onnx",
+        scheme=quantization.scheme,
+        io_dtype=quantization.io_dtype,
+        bytes=file.stat().st_size,
+        sha256=file_sha256(file),
+        sequence_length=export.sequence_length,
+        calibration_manifest=written,
+    )
+    check_quantized(made, allow_float_fallback=quantization.allow_float_fallback)
+    return replace(made, notes=(*export.notes, *notes, *describe_quantized(made)))
+
+
+def _load(file: Path) -> Any:
+    import onnx
+
+    return onnx.load(str(file))
+
+
+def _save(model: Any, metadata: dict[str, str], file: Path) -> Path:
+    """Writes `model` with no more metadata than `metadata`, the same bytes for the same model."""
+    import onnx
+
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    file.write_bytes(model.SerializeToString(deterministic=True))
+    return file
+
+
+def _prepare(file: Path, scratch: Path) -> Path:
+    """`file` with constants folded, batch normalisation fused and shapes inferred, as the quantizers want it."""
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    plain, prepared = scratch / "plain.onnx", scratch / "prepared.onnx"
+    model = _load(file)
+    # Shapes that an exporter wrote would be out of date where a quantizer transposes a weight.
+    del model.graph.value_info[:]
+    onnx.save(model, str(plain))
+    with quiet():
+        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+    model = _load(prepared)
+    name_nodes(model)
+    onnx.save(model, str(prepared))
+    return prepared
+
+
+def _static(
+    export: ExportedFile,
+    data: PreparedData,
+    quantization: Quantization,
+    calibration: CalibrationSettings,
+    scratch: Path,
+    meter: Meter,
+) -> tuple[Any, CalibrationManifest]:
+    prepared = _prepare(export.file, scratch)
+    stream = calibration_stream(export, data, calibration)
+    operators = _operators(prepared, quantization.allow_float_fallback)
+    with quiet():
+        ranges = activation_ranges(prepared, operators, stream, calibration.method, scratch, meter.advance)
+        model = _quantized_model(prepared, operators, ranges, quantization)
+    method = f"{DESCRIPTIONS[calibration.method]} ({calibration.method})"
+    return model, calibration_manifest(export, data, calibration, stream, method)
+
+
+def _operators(prepared: Path, allow_float_fallback: bool) -> list[str]:
+    """Kinds of operators to quantize, sorted."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    if allow_float_fallback:
+        return sorted({*QDQRegistry, *QLinearOpsRegistry} - FLOAT_OPERATORS)
+    return sorted({node.op_type for node in _load(prepared).graph.node})
+
+
+def _quantized_model(prepared: Path, operators: list[str], ranges: Ranges, quantization: Quantization) -> Any:
+    """An onnx.ModelProto in the profile's form (QDQ or QOperator), weights and activations in its types."""
+    from onnxruntime.quantization import CalibrationMethod, QuantizationMode, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+
+    types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
+    model = load_model_with_shape_infer(prepared)
+    left_out = nodes_at_masks(model, ranges)
+    if quantization.allow_float_fallback:
+        left_out += nodes_before_layers(model)
+    ends = {name: tuple(np.array(end, dtype=np.float32) for end in pair) for name, pair in ranges.items()}
+    settings: dict[str, Any] = {
+        "model": model,
+        "per_channel": quantization.granularity == "per-channel",
+        "reduce_range": quantization.reduce_range,
+        "weight_qType": types[quantization.onnx_weights],
+        "activation_qType": types[quantization.onnx_activations],
+        "tensors_range": TensorsData(CalibrationMethod.MinMax, ends),
+        "nodes_to_quantize": [],
+        "nodes_to_exclude": sorted(set(left_out)),
+        "op_types_to_quantize": operators,
+        "extra_options": {},
+    }
+    if quantization.onnx_format == "qdq":
+        quantizer: Any = QDQQuantizer(**settings)
+    else:
+        quantizer = ONNXQuantizer(**settings, mode=QuantizationMode.QLinearOps, static=True)
+    quantizer.quantize_model()
+    return quantizer.model.model
+
+
+def _weights_wanted(quantization: Quantization) -> str | None:
+    """The weights' dtype if the profile says it in so many words: that goes before a preset."""
+    return quantization.onnx_weights if "onnx_weights" in quantization.model_fields_set else None
+
+
+def _dynamic(prepared: Path, quantization: Quantization, preset: str | None, scratch: Path) -> Any:
+    """An onnx.ModelProto, by optimum's `preset`, or by onnxruntime's quantize_dynamic alone if that is None."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
+    per_channel, reduce_range = quantization.granularity == "per-channel", quantization.reduce_range
+    if preset is None:
+        quantized, weights = scratch / "quantized.onnx", types[quantization.onnx_weights]
+        with quiet():
+            quantize_dynamic(
+                prepared, quantized, per_channel=per_channel, reduce_range=reduce_range, weight_type=weights
+            )
+        return _load(quantized)
+    with quiet():
+        from optimum.onnxruntime import ORTQuantizer
+        from optimum.onnxruntime.configuration import AutoQuantizationConfig
+        from transformers import PretrainedConfig
+
+        settings = getattr(AutoQuantizationConfig, preset)(is_static=False, per_channel=per_channel)
+        settings.reduce_range = reduce_range
+        wanted = _weights_wanted(quantization)
+        settings.weights_dtype = types[wanted] if wanted else settings.weights_dtype
+        quantizer = ORTQuantizer(prepared, config=PretrainedConfig())
+        return _load(quantizer.quantize(quantization_config=settings, save_dir=scratch / "optimum"))

@@ -1,0 +1,110 @@
+"""Changes to ONNX graphs around quantization: weights in 16 bits, inputs and outputs in 8, and who stays float."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.quantize.inspect import LAYERS
+from targets.profile import IoType
+from targets.runtimes.base import operator_name
+
+PIXEL_SCALE = 1.0  # inputs of images are pixels, whole numbers 0..255: stored exactly
+SCORE_SCALE = 1 / 256  # outputs are softmax scores in [0, 1]; LiteRT's quantizer stores them the same way
+# Activations beyond this are masks: padding is shut out of the attention by adding the least float to its scores.
+# They can't share 8 bits with anything.
+MASK = 1e30
+
+
+def store_weights_in_16_bits(model: Any) -> None:
+    """Stores the float32 constants of two or more dimensions of `model` (an onnx.ModelProto) as float16, each with
+    a Cast back before use.
+
+    onnxruntime folds the casts when it opens the file, so the arithmetic stays float32: no overflow, and the same
+    speed and fused operators as before. (Its CPU kernels for float16 are few: a graph converted throughout is run
+    between casts, unfused.) LiteRT's float16 files work in the same way.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    restored: dict[str, str] = {}
+    for constant in model.graph.initializer:
+        if constant.data_type != TensorProto.FLOAT or len(constant.dims) < 2:
+            continue
+        half = numpy_helper.to_array(constant).astype(np.float16)
+        if np.isfinite(half).all():
+            constant.CopyFrom(numpy_helper.from_array(half, constant.name))
+            restored[constant.name] = f"{constant.name}_float32"
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = restored.get(name, name)
+    casts = [
+        helper.make_node("Cast", [name], [cast], name=cast, to=TensorProto.FLOAT) for name, cast in restored.items()
+    ]
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def name_nodes(model: Any) -> None:
+    """Gives every node without a name one: quantizers leave out nodes by name."""
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+
+
+def nodes_before_layers(model: Any) -> list[str]:
+    """Names of the nodes that no convolution, matrix product or embedding stands before: the arithmetic on pixels
+    and masks. In 8 bits it would only be rounded; it is cheap as it is."""
+    behind: set[str] = set()
+    names = []
+    for node in model.graph.node:
+        if operator_name(node.op_type) in LAYERS or behind.intersection(node.input):
+            behind.update(node.output)
+        else:
+            names.append(node.name)
+    return names
+
+
+def nodes_at_masks(model: Any, ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Names of the nodes that take or give an activation whose range holds a mask (`MASK`)."""
+    masks = {name for name, (low, high) in ranges.items() if max(-low, high) > MASK}
+    return [node.name for node in model.graph.node if masks.intersection((*node.input, *node.output))]
+
+
+def quantize_io(model: Any, dtype: IoType) -> dict[str, str]:
+    """Makes the float inputs (pixels 0..255) and outputs (scores) of `model` 8-bit, `dtype` int8 or uint8: a
+    DequantizeLinear behind each input and a QuantizeLinear before each output, names unchanged.
+
+    Returns the metadata that tells a runtime how: `edgepress.scale.<tensor>` and `edgepress.zero_point.<tensor>`.
+    """
+    from onnx import TensorProto, helper
+
+    number = TensorProto.INT8 if dtype == "int8" else TensorProto.UINT8
+    zero_point = -128 if dtype == "int8" else 0
+    first, last, constants, metadata = [], [], [], {}
+    for scale, values in ((PIXEL_SCALE, model.graph.input), (SCORE_SCALE, model.graph.output)):
+        for value in (value for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT):
+            inner = f"{value.name}_float32"
+            parameters = [f"{value.name}_scale", f"{value.name}_zero_point"]
+            constants.append(helper.make_tensor(parameters[0], TensorProto.FLOAT, [], [scale]))
+            constants.append(helper.make_tensor(parameters[1], number, [], [zero_point]))
+            _rename(model.graph.node, value.name, inner)
+            if values is model.graph.input:
+                first.append(helper.make_node("DequantizeLinear", [value.name, *parameters], [inner], name=inner))
+            else:
+                last.append(helper.make_node("QuantizeLinear", [inner, *parameters], [value.name], name=inner))
+            value.type.tensor_type.elem_type = number
+            metadata[f"edgepress.scale.{value.name}"] = repr(scale)
+            metadata[f"edgepress.zero_point.{value.name}"] = repr(zero_point)
+    nodes = [*first, *model.graph.node, *last]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    return metadata
+
+
+def _rename(nodes: Iterable[Any], old: str, new: str) -> None:
+    for node in nodes:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new

@@ -1,0 +1,36 @@
+"""The calibration samples of a model file, from the prepared data's training split."""
+
+from calibration.manifest import CalibrationManifest
+from calibration.select import select
+from calibration.stream import SampleStream
+from pipeline.feeds import feeds
+from pipeline.recipe import CalibrationSettings
+from pipeline.results import ExportedFile, PreparedData
+from targets.runtimes.base import RuntimeOptions, open_model
+
+
+def calibration_stream(export: ExportedFile, data: PreparedData, settings: CalibrationSettings) -> SampleStream:
+    """Training samples as the float file `export` takes them, in the order of `calibration.select`.
+
+    Raises CalibrationError if the training split can't give them.
+    """
+    specs = open_model(export.file, RuntimeOptions("onnxruntime" if export.format == "onnx" else "litert")).inputs
+    rows = select(data.targets, data.rows("train"), settings.samples, settings.seed)
+    return SampleStream(tuple(int(row) for row in rows), lambda row: feeds(specs, data, row))
+
+
+def calibration_manifest(
+    export: ExportedFile, data: PreparedData, settings: CalibrationSettings, stream: SampleStream, method: str
+) -> CalibrationManifest:
+    """The record of a calibration by `method` (in words) with the samples of `stream`."""
+    classes = data.targets[list(stream.rows)]
+    return CalibrationManifest(
+        method=method,
+        asked=settings.samples,
+        seed=settings.seed,
+        rows=stream.rows,
+        samples_by_label={label: int((classes == index).sum()) for index, label in enumerate(data.labels)},
+        samples_sha256=stream.sha256(),
+        data_sha256=data.content_sha256,
+        model_sha256=export.sha256,
+    )
