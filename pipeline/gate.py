@@ -89,20 +89,20 @@ def _accuracy(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
     interval = f"95% interval {found['low']:.2%} to {found['high']:.2%}"
     checks = []
     if budget["min"] is not None:
-        limit, short = budget["min"], 100 * (budget["min"] - value)
-        passed = short <= 100 * SURE
+        limit, under = budget["min"], 100 * (budget["min"] - value)
+        passed = under <= 100 * SURE
         teacher = report["networks"]["teacher"]["accuracy"]["value"]
         stage, lost = _largest_loss(file)
         if teacher < limit:
             stage, lost = "teacher", f"the teacher itself reaches {teacher:.2%}"
-        missed = f"{value:.2%} ({interval}) is {short:.2f} points under the floor of {limit:.2%}; {lost}"
-        text = f"{value:.2%} ({interval}), floor {limit:.2%}" if passed else missed
+        missed = f"accuracy {value:.2%} ({interval}) is {under:.2f} points under the floor of {limit:.2%}; {lost}"
+        text = f"accuracy {value:.2%} ({interval}), floor {limit:.2%}" if passed else missed
         checks.append(_check("accuracy.min", name, value, ">=", limit, "share", "host", passed, stage, text))
     if budget["max_drop"] is not None:
         limit, drop = budget["max_drop"], file["attribution"]["total"]["points_lost"]
         passed = drop <= limit + SURE
         stage, lost = _largest_loss(file)
-        against = f"{drop:.2f} points below the teacher" if drop >= 0 else f"{-drop:.2f} points above the teacher"
+        against = f"accuracy {abs(drop):.2f} points {'below' if drop >= 0 else 'above'} the teacher"
         missed = f"{against}, {drop - limit:.2f} more than the {limit:g} allowed; {lost}"
         text = f"{against}, {limit:g} allowed" if passed else missed
         checks.append(_check("accuracy.max_drop", name, drop, "<=", limit, "points", "host", passed, stage, text))
@@ -171,15 +171,16 @@ def _latency(
     rule = early_stopping(samples, limit, PERCENTILES[share], confidence, measured["looks"])
     value, counted = found["value"], f"{rule.over} of {rule.runs} runs were over"
     stage, why = _dear_stage(value, float32["latency"][share]["value"] if float32 else None)
+    told, sure = f"latency {share} {short(value)} ms", f"{100 * confidence:g}% sure"
     if rule.outcome == "pass":
-        text = f"{share} {short(value)} ms, budget {limit:g} ms: {counted}, {100 * confidence:g}% sure"
+        text = f"{told}, budget {limit:g} ms: {counted}, {sure}"
     elif rule.outcome == "fail":
         text = (
             f"{share} {short(value)} ms is {short(value - limit)} ms over the budget of {limit:g} ms: {counted}; {why}"
         )
     else:
         text = (
-            f"{share} {short(value)} ms, budget {limit:g} ms: {counted}, too few runs to be {100 * confidence:g}% sure; "
+            f"{told}, budget {limit:g} ms: {counted}, too few runs to be {sure}; "
             f"{rule.needed} more with none over would pass: raise measure.max_runs in the profile"
         )
     text += f"; {ELSEWHERE}" if elsewhere else ""

@@ -29,7 +29,9 @@ from pipeline.results import ExportedFile, NetworkResult, PreparedData, RunResul
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
 from pipeline.validate import validate
+from targets.machine import describe_machine
 from targets.profile import ExportSettings
+from targets.runtimes.base import operators
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def press(
     judged = []
     for file in dict.fromkeys((exported, quantized)):
         named = add_metadata(file, networks.data, recipe.name, description, context)
+        _refuse_banned(named, target, plan)
         accuracy = validate(named, networks.data, networks.student, plan.options, context)
         timed = (
             measure_latency(named, networks.data, plan.options, target.profile.measure, target.budgets, context)
@@ -142,8 +145,22 @@ def _quantize(
 ) -> ExportedFile:
     scheme, calibration = target.quantization, recipe.calibration
     if plan.format == "onnx":
-        return quantize_onnx(exported, data, scheme, calibration, target.profile.isa, context)
+        isa = target.profile.isa or describe_machine().isa  # a profile of any host names none
+        return quantize_onnx(exported, data, scheme, calibration, isa, context)
     return quantize_tflite(exported, data, scheme, calibration, context)
+
+
+def _refuse_banned(file: ExportedFile, target: TargetPlan, plan: FilePlan) -> None:
+    """What the exporter made of the network may hold an operator that the student's family does not name."""
+    found = operators(file.file, plan.runtime.name)
+    banned = sorted(set(found) & set(target.profile.export.banned_ops))
+    if banned:
+        counted = ", ".join(f"{found[name]} {name}" for name in banned)
+        reason = target.profile.export.banned_reason or "its profile bans them"
+        raise InputError(
+            f"{plan.name} holds {counted}, which target {target.profile.id} must not see ({reason}): "
+            "choose another student.family"
+        )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
 from pipeline.packages import PREFIX, package_path
+from pipeline.quiet import quiet
 from pipeline.recipe import StudentSettings, TeacherSettings
 from pipeline.store import file_sha256
 
@@ -62,15 +63,15 @@ def load_image_weights(body: "nn.Module", model: str, reference: str, width: flo
         return
     path = local_path(reference)
     if path is not None:
-        tensors, origin = read_tensors(path), reference
+        tensors, origin, ordered = read_tensors(path), reference, path.suffix != ".safetensors"
     elif reference == "hub":
-        tensors, origin = _hub_tensors(model, width), f"hub weights of {model}"
+        tensors, origin, ordered = _hub_tensors(model, width), f"hub weights of {model}", True
     else:
         raise InputError(
             f"weights '{reference}': expected hub, none, the path of a file, or package:NAME/GLOB (a path "
             "relative to the recipe starts with ./)"
         )
-    _fit_into(body, tensors, origin, train)
+    _fit_into(body, tensors, origin, train=train, ordered=ordered)
 
 
 def read_tensors(file: Path) -> "dict[str, Tensor]":
@@ -108,8 +109,9 @@ def _hub_tensors(model: str, width: float) -> "dict[str, Tensor]":
     if not timm.is_model(name) or not timm.is_model_pretrained(name):
         raise InputError(f"no weights of '{name}' on timm's hub: use weights: none, a file, or another model or width")
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
-    except (OSError, RuntimeError, ValueError) as error:
+        with quiet():
+            return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # whatever the network on the way raises
         reason = str(error).strip().splitlines()[0][:200]
         raise InputError(
             f"hub weights of '{name}' can't be had here ({reason}): connect to the internet once, or name a "
@@ -117,16 +119,16 @@ def _hub_tensors(model: str, width: float) -> "dict[str, Tensor]":
         ) from None
 
 
-def _fit_into(body: "nn.Module", tensors: "dict[str, Tensor]", origin: str, train: bool) -> None:
+def _fit_into(body: "nn.Module", tensors: "dict[str, Tensor]", origin: str, *, train: bool, ordered: bool) -> None:
     """By name, else by position: a checkpoint of the same network under other names has the same shapes in
-    the same order."""
+    the same order, where its file keeps the order of the network (safetensors sorts by name)."""
     own = {name: value for name, value in body.state_dict().items() if not name.endswith("num_batches_tracked")}
     given = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
     head = _classifier_names(body, own)
     for prefix in ("module.", "model.", "body."):
         if all(name.startswith(prefix) for name in given):
             given = {name.removeprefix(prefix): value for name, value in given.items()}
-    if not set(own) - head <= set(given) and len(own) == len(given):
+    if ordered and not set(own) - head <= set(given) and len(own) == len(given):
         given = dict(zip(own, given.values(), strict=True))
     for name, value in own.items():
         if name in head:
@@ -173,21 +175,20 @@ def load_transformer(settings: TeacherSettings, labels: tuple[str, ...]) -> "nn.
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     source = text_source(settings)
+    if isinstance(source, Path) and not (source / "config.json").is_file():
+        raise InputError(f"{source}: not a transformers model folder: no config.json in it")
     names = dict(enumerate(labels))
     try:
-        config = AutoConfig.from_pretrained(source)
-        found = len(config.id2label)
-        config.id2label, config.label2id = names, {name: index for index, name in names.items()}
-        if settings.weights == "none":
-            return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-        network, report = AutoModelForSequenceClassification.from_pretrained(
-            source, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise InputError(_cannot_load(source, error)) from None
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
+        with quiet():
+            config = AutoConfig.from_pretrained(source)
+            found = len(config.id2label)
+            config.id2label, config.label2id = names, {name: index for index, name in names.items()}
+            if settings.weights == "none":
+                return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+            network, report = AutoModelForSequenceClassification.from_pretrained(
+                source, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+            )
+    except Exception as error:  # whatever a damaged folder, or a network on the way to the hub, raises
         raise InputError(_cannot_load(source, error)) from None
     body = network.base_model_prefix + "."
     absent = [name for name in sorted(report["missing_keys"]) if name.startswith(body) and ".pooler." not in name]
@@ -205,7 +206,7 @@ def load_transformer(settings: TeacherSettings, labels: tuple[str, ...]) -> "nn.
         raise InputError(f"{source}: has no trained classifier: set teacher.epochs above 0 to train one")
     file = local_path(settings.weights)
     if file is not None and file.is_file():
-        _fit_into(network, read_tensors(file), settings.weights, train=settings.epochs > 0)
+        _fit_into(network, read_tensors(file), settings.weights, train=settings.epochs > 0, ordered=False)
     return network
 
 

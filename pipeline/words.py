@@ -2,8 +2,5 @@
 
 
 def short(value: float) -> str:
-    """Three significant digits, never an exponent for what is measured here: 0.0123, 1.5, 16.7, 1,234."""
-    if value == int(value) or abs(value) >= 100:
-        return f"{value:,.0f}"
-    digits = 2 if abs(value) < 10 else 1
-    return f"{value:.{digits}f}" if abs(value) >= 1 else f"{value:.3g}"
+    """Three significant digits, and never an exponent for a large figure: 0.400, 1.50, 16.7, 1,234."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"

@@ -20,6 +20,7 @@ def check_profile(file: Path | str) -> list[str]:
         *_figures(profile),
         *_runtimes(profile),
         *_tasks(profile),
+        *_without_effect(profile),
         *_measuring(profile),
     ]
 
@@ -72,6 +73,15 @@ def _unset(budgets: Budgets) -> list[str]:
         "accuracy": (accuracy.min, accuracy.max_drop),
     }
     return [name for name, values in limits.items() if all(value is None for value in values)]
+
+
+def _without_effect(profile: Profile) -> list[str]:
+    notes = []
+    if profile.export.max_transposes is not None:
+        notes.append("export.max_transposes is recorded only: no stage counts transposes yet")
+    if not profile.export.static_shapes:
+        notes.append("export.static_shapes is false: files get static shapes all the same")
+    return notes
 
 
 def _measuring(profile: Profile) -> list[str]:

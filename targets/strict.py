@@ -33,7 +33,8 @@ class _UniqueKeys(yaml.SafeLoader):
 def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises TargetError if it can't be read or is no mapping."""
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506: a SafeLoader
+        text = file.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - it is a SafeLoader
     except FileNotFoundError:
         raise TargetError(f"{file}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -12,6 +13,9 @@ from pipeline.context import RunContext
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
 from pipeline.store import Store
 from tests.samples import tiny_digits, tiny_reviews
+
+settings.register_profile("edgepress", deadline=None)  # a busy machine is no fault of what is tested
+settings.load_profile("edgepress")
 
 
 @pytest.fixture(scope="session")

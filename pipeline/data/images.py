@@ -119,16 +119,22 @@ def open_fashion(settings: DataSettings, task: Task) -> Source:
 
     def read() -> Contents:
         train, test = (
-            _array_samples(
-                _read_idx(folder / images, 3),
-                [FASHION_CLASSES[number] for number in _read_idx(folder / labels, 1)],
-                f"Fashion-MNIST {split}",
-            )
+            _fashion_samples(folder / images, folder / labels, f"Fashion-MNIST {split}")
             for split, (images, labels) in FASHION_FILES.items()
         )
         return Contents(train, test, FASHION_CLASSES, published=True)
 
     return Source(files_sha256(folder, files), "MIT", read)
+
+
+def _fashion_samples(images: Path, labels: Path, name: str) -> Samples:
+    pixels, numbers = _read_idx(images, 3), _read_idx(labels, 1)
+    if len(pixels) != len(numbers) or numbers.max(initial=0) >= len(FASHION_CLASSES):
+        raise InputError(
+            f"{labels}: {len(pixels)} images but {len(numbers)} labels of 0 to {numbers.max(initial=0)}; "
+            f"expected as many of 0 to {len(FASHION_CLASSES) - 1}"
+        )
+    return _array_samples(pixels, [FASHION_CLASSES[number] for number in numbers], name)
 
 
 def _downloaded_fashion() -> Path:

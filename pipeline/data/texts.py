@@ -1,5 +1,6 @@
 """Text sources, and the one way in which word pieces are made."""
 
+import csv
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ def open_reviews(settings: DataSettings, task: Task) -> Source:
 
 
 def open_csv(settings: DataSettings, task: Task) -> Source:
-    """A CSV file (or .tsv, tab-separated) in UTF-8 with a header; every value is read as text."""
+    """A CSV file (or .tsv, tab-separated) in UTF-8 with a header; every value is a text."""
     return _open_tables(settings, _read_csv)
 
 
@@ -130,18 +131,27 @@ def _wanted(settings: DataSettings, text: str, label: str) -> list[str]:
 
 
 def _read_csv(file: Path, settings: DataSettings, text: str, label: str) -> Samples:
-    import pandas
-
-    separator = "\t" if file.suffix == ".tsv" else ","
     wanted = _wanted(settings, text, label)
+    columns: dict[str, list[str]] = {name: [] for name in wanted}
+    csv.field_size_limit(2**31 - 1)  # a text may be longer than the module's 128 KiB
     try:
-        header = pandas.read_csv(file, sep=separator, nrows=0)
-        check_columns(wanted, list(header.columns), str(file))
-        # As text, and "NA" a text too: labels keep their zeros, texts that look like numbers stay.
-        table = pandas.read_csv(file, sep=separator, usecols=wanted, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.reader(stream, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True)
+            header = next(rows, [])
+            check_columns(wanted, header, str(file))
+            places = [header.index(name) for name in wanted]
+            for row in rows:
+                if not row:  # a blank line
+                    continue
+                if len(row) != len(header):
+                    raise InputError(
+                        f"{file}, line {rows.line_num}: found {len(row)} fields, expected {len(header)} as in the "
+                        "header; put quotes around texts that hold a comma"
+                    )
+                for name, place in zip(wanted, places, strict=True):
+                    columns[name].append(row[place])
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{file}: can't be read as CSV in UTF-8 ({error})") from None
-    columns = {name: table[name].tolist() for name in wanted}
     return table_samples(columns, text, label, settings.where, str(file))
 
 

@@ -56,7 +56,7 @@ def add_metadata(
         else:
             vocabulary = _vocabulary(data)
             content = _with_tflite_metadata(content, data, vocabulary, name, description)
-            notes += _tokenizer_notes(data, vocabulary)
+            notes += _client_notes(file, data, vocabulary)
         written = folder / file.file.name
         written.write_bytes(content)
         manifest = file.calibration_manifest
@@ -106,7 +106,7 @@ def _with_tflite_metadata(
 ) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
-    from pipeline.export.flatbuffer import read_model, write_model
+    from pipeline.flatbuffer import read_model, write_model
 
     model = read_model(content)
     inputs, outputs = _tensors(model)
@@ -187,17 +187,21 @@ def _vocabulary(data: PreparedData) -> str | None:
     return "".join(f"{pieces.get(number, f'[unused{number}]')}\n" for number in range(max(pieces) + 1))
 
 
-def _tokenizer_notes(data: PreparedData, vocabulary: str | None) -> tuple[str, ...]:
-    if data.task != "text-classification":
-        return ()
+def _client_notes(file: ExportedFile, data: PreparedData, vocabulary: str | None) -> tuple[str, ...]:
+    """What MediaPipe's tasks and the TFLite task libraries make of this file otherwise than an app that follows
+    preprocess.json."""
+    if data.task == "image-classification":
+        if file.io_dtype != "int8":
+            return ()
+        return ("MediaPipe and the TFLite task libraries take float32 and uint8 images, no int8: an app feeds this "
+                "file through the interpreter.",)  # fmt: skip
+    normalizer = _tokenizer(data).get("normalizer") or {}
     if vocabulary is None:
-        return (
-            "The tokenizer is no WordPiece, and TFLite Metadata knows no word for it: MediaPipe and the task "
-            "libraries can't read texts for this file; an app tokenizes as preprocess.json says.",
-        )
-    if not (_tokenizer(data).get("normalizer") or {}).get("lowercase", False):
-        return (
-            "The vocabulary is cased, and MediaPipe and the task libraries make every text lower-case: an app "
-            "tokenizes as preprocess.json says.",
-        )
+        return ("TFLite Metadata describes WordPiece tokenizers only: MediaPipe and the TFLite task libraries can't "
+                "feed texts to this file.",)  # fmt: skip
+    if not normalizer.get("lowercase", False):
+        return ("The vocabulary is cased; MediaPipe and the TFLite task libraries make every text lower-case.",)
+    if normalizer.get("strip_accents") is not False:
+        return ("MediaPipe and the TFLite task libraries don't take accents off, as this tokenizer does: texts with "
+                "accents get other word pieces there.",)  # fmt: skip
     return ()

@@ -58,7 +58,7 @@ def _convert(module: Any, data: PreparedData, length: int | None, folder: Path) 
     import torch
 
     from pipeline.export.check import TEXT_INPUTS
-    from pipeline.export.flatbuffer import read_model, write_model
+    from pipeline.flatbuffer import read_model, write_model
     from pipeline.networks import example_inputs
 
     class ImageScores(torch.nn.Module):

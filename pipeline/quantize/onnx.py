@@ -224,6 +224,7 @@ def _quantized_model(prepared: Path, operators: list[str], ranges: Ranges, quant
     else:
         quantizer = ONNXQuantizer(**settings, mode=QuantizationMode.QLinearOps, static=True)
     quantizer.quantize_model()
+    quantizer.model.topological_sort()
     return quantizer.model.model
 
 
@@ -255,4 +256,5 @@ def _dynamic(prepared: Path, quantization: Quantization, preset: str | None, scr
         wanted = _weights_wanted(quantization)
         settings.weights_dtype = types[wanted] if wanted else settings.weights_dtype
         quantizer = ORTQuantizer(prepared, config=PretrainedConfig())
-        return _load(quantizer.quantize(quantization_config=settings, save_dir=scratch / "optimum"))
+        folder = quantizer.quantize(quantization_config=settings, save_dir=scratch / "optimum", file_suffix="quantized")
+    return _load(folder / f"{prepared.stem}_quantized.onnx")

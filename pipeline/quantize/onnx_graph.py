@@ -84,7 +84,7 @@ def quantize_io(model: Any, dtype: IoType) -> dict[str, str]:
     for scale, values in ((PIXEL_SCALE, model.graph.input), (SCORE_SCALE, model.graph.output)):
         for value in (value for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT):
             inner = f"{value.name}_float32"
-            parameters = [f"{value.name}_scale", f"{value.name}_zero_point"]
+            parameters = [f"{value.name}_io_scale", f"{value.name}_io_zero_point"]
             constants.append(helper.make_tensor(parameters[0], TensorProto.FLOAT, [], [scale]))
             constants.append(helper.make_tensor(parameters[1], number, [], [zero_point]))
             _rename(model.graph.node, value.name, inner)

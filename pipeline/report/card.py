@@ -92,7 +92,9 @@ def _judged(found: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _cost(report: dict[str, Any]) -> str:
-    rows = [("", "size", "smaller than the teacher", "p50", "p90", "p99", "cold start", "peak memory")]
+    rows: list[tuple[str, ...]] = [
+        ("", "size", "smaller than the teacher", "p50", "p90", "p99", "cold start", "peak memory")
+    ]
     sources = set()
     for file in report["files"]:
         size = (f"{short(file['size']['value'] / 1e6)} MB", f"{file['times_smaller_than_teacher']['value']:.1f}×")

@@ -36,7 +36,7 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, number=_number, megabytes=_megabytes, words=_words)
+    environment.filters.update(percent=_percent, number=_number, megabytes=_megabytes)
     shipped = [file for file in report["files"] if file["shipped"]]
     page = environment.get_template("report.html.j2").render(
         report=report,
@@ -56,9 +56,10 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
 
 def _by_file(verdict: Verdict) -> dict[str, list[Check]]:
     """Checks under their file, in the order in which the files come up."""
-    return {
-        file: [c for c in verdict.checks if c.file == file] for file in dict.fromkeys(c.file for c in verdict.checks)
-    }
+    checked: dict[str, list[Check]] = {}
+    for check in verdict.checks:
+        checked.setdefault(check.file, []).append(check)
+    return checked
 
 
 def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, Any]:
@@ -119,7 +120,3 @@ def _number(value: float | int | None) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{short(size / 1e6)} MB"
-
-
-def _words(key: str) -> str:
-    return key.replace("_", " ")

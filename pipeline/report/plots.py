@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.words import short
+
 # Colours are placeholders here; in the page each becomes a CSS variable, so a plot follows light and dark.
 INK, MUTED, GRID, GOOD, BAD, CARD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 SERIES = ("#070707", "#080808", "#090909", "#0a0a0a")
@@ -98,6 +100,7 @@ def accuracy_path(file: dict[str, Any], networks: dict[str, Any], name: str) -> 
             before = after
         axes.set_yticks(range(len(rows)), rows)
         axes.invert_yaxis()
+        axes.set_xticks([tick for tick in MaxNLocator(6).tick_values(left, right) if left <= tick <= 100])
         axes.set_xlim(left, right)
         axes.set_xlabel(f"test accuracy in %, axis from {left:.1f}; lines: 95% interval")
         _bare(axes)
@@ -116,7 +119,7 @@ def sizes(report: dict[str, Any], name: str) -> str:
     def draw(axes: Axes) -> None:
         for row, (_, size, times, shipped) in enumerate(rows):
             axes.barh(row, size, height=0.56, color=SERIES[0] if shipped else GRID)
-            axes.text(size + 0.015 * largest, row, f"{size:.3g} MB{times}", va="center")
+            axes.text(size + 0.015 * largest, row, f"{short(size)} MB{times}", va="center")
         axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
         axes.invert_yaxis()
         axes.set_xlim(0, 1.45 * largest)
@@ -131,9 +134,11 @@ def latencies(report: dict[str, Any], name: str) -> str:
     files = [file for file in report["files"] if file["measured"]]
     figures = [{key: file["measured"]["latency"][key]["value"] for key in ("p50", "p90", "p99")} for file in files]
     limit = report["budgets"]["latency_ms"]["p90"]
-    largest = max([found["p99"] for found in figures] + ([limit] if limit else []))
-    right = max(found["p90"] for found in figures) * 1.5
-    right = min(largest, right) if limit is None else min(largest, max(right, limit * 1.02))
+    slowest = max(found["p90"] for found in figures)
+    right = min(max(found["p99"] for found in figures), 1.5 * slowest)
+    near = limit is not None and limit <= 3 * slowest  # a far budget would squeeze the bars
+    if limit is not None and near:
+        right = max(right, 1.02 * limit)
 
     def draw(axes: Axes) -> None:
         for row, (file, found) in enumerate(zip(files, figures, strict=True)):
@@ -142,11 +147,11 @@ def latencies(report: dict[str, Any], name: str) -> str:
             axes.plot(found["p90"], row, color=INK, marker="|", markersize=11, markeredgewidth=2)
             if found["p99"] <= right:
                 axes.plot(found["p99"], row, color=MUTED, marker="|", markersize=8, markeredgewidth=1.4)
-            text = " / ".join(f"{found[key]:.3g}" for key in ("p50", "p90", "p99"))
+            text = " / ".join(f"{short(found[key])}" for key in ("p50", "p90", "p99"))
             axes.annotate(text, (1.0, row), xycoords=("axes fraction", "data"), ha="right", va="center")
         axes.annotate("p50 / p90 / p99", (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", color=MUTED,
                       fontsize=9)  # fmt: skip
-        if limit is not None and limit <= right:
+        if limit is not None and near:
             axes.axvline(limit, color=BAD, linewidth=1.2, linestyle=(0, (4, 3)))
             axes.annotate("p90 budget", (limit, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom",
                           color=BAD, fontsize=9)  # fmt: skip

@@ -4,7 +4,6 @@ Figures that a clock or the memory meter gave stand under `measured` of their fi
 everything else is the same bytes for the same recipe, seed and machine.
 """
 
-import json
 import platform
 from itertools import combinations
 from pathlib import Path
@@ -12,21 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from calibration.manifest import read_manifest
 from pipeline import __version__
-from pipeline.metrics import accuracy_of_counts, agreement
+from pipeline.metrics import agreement
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
-from pipeline.results import Accuracy, LatencyFigures, NetworkResult, PreparedData, RunResult, TargetFile
+from pipeline.report.figures import COUNTED, accuracy_figure, confusion, figure, per_class
+from pipeline.results import LatencyFigures, NetworkResult, PreparedData, RunResult, TargetFile
 from pipeline.store import library_versions
+from pipeline.words import short
 from targets.machine import describe_machine
 from targets.profile import Budgets, Profile
 
 SCHEMA = 1
-COUNTED = "counted"  # the source of what is exact on any machine: bytes, parameters, samples
-
-
-def figure(value: float | int, unit: str, source: str) -> dict[str, Any]:
-    return {"value": value, "unit": unit, "source": source}
 
 
 def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budgets) -> dict[str, Any]:
@@ -67,24 +64,12 @@ def _networks(run: RunResult) -> tuple[NetworkResult, ...]:
     return (run.teacher, *((run.naive,) if run.naive else ()), *run.students)
 
 
-def _accuracy(judged: Accuracy) -> dict[str, Any]:
-    return {
-        "value": judged.value,
-        "low": judged.low,
-        "high": judged.high,
-        "correct": judged.correct,
-        "total": judged.total,
-        "unit": "share",
-        "source": "host",
-    }
-
-
 def _network(result: NetworkResult, student: NetworkResult) -> dict[str, Any]:
     return {
         "name": result.name,
         "parameters": figure(result.parameters, "parameters", COUNTED),
         "macs": None if result.macs is None else figure(result.macs, "multiply-accumulates", COUNTED),
-        "accuracy": _accuracy(result.accuracy),
+        "accuracy": accuracy_figure(result.accuracy),
         "agreement_with_student": figure(agreement(result.test_logits, student.test_logits), "share", "host"),
         "validation_accuracy": figure(result.validation_accuracy, "share", "host"),
         "best_epoch": result.best_epoch,
@@ -127,7 +112,7 @@ def _pruning(students: tuple[NetworkResult, ...]) -> dict[str, Any] | None:
     return {
         "parameters": sides("parameters", before.parameters, after.parameters),
         "macs": sides("multiply-accumulates", before.macs, after.macs),
-        "accuracy": {"before": _accuracy(before.accuracy), "after": _accuracy(after.accuracy)},
+        "accuracy": {"before": accuracy_figure(before.accuracy), "after": accuracy_figure(after.accuracy)},
     }
 
 
@@ -151,11 +136,11 @@ def _file(file: TargetFile, run: RunResult, profile: Profile, labels: np.ndarray
         },
         "size": figure(export.bytes, "bytes", COUNTED),
         "times_smaller_than_teacher": figure(run.teacher_onnx_bytes / export.bytes, "times", COUNTED),
-        "accuracy": _accuracy(judged.accuracy),
+        "accuracy": accuracy_figure(judged.accuracy),
         "agreement_with_student": figure(judged.agreement_with_student, "share", "host"),
         "attribution": attribute(file, beside, run) if file.shipped else None,
-        "per_class": _per_class(judged.scores, labels, run.data.labels) if file.shipped else None,
-        "confusion": _confusion(judged.scores, labels, run.data.labels) if file.shipped else None,
+        "per_class": per_class(judged.scores, labels, run.data.labels) if file.shipped else None,
+        "confusion": confusion(judged.scores, labels, run.data.labels) if file.shipped else None,
         "calibration": _calibration(export.calibration_manifest),
         "notes": list(export.notes),
         "measured": _measured(file, beside, profile),
@@ -170,36 +155,19 @@ def _float32_beside(file: TargetFile, files: tuple[TargetFile, ...]) -> TargetFi
     return next(same, None)
 
 
-def _per_class(scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    found = scores.argmax(1)
-    rows = []
-    for index, name in enumerate(names):
-        of_class = labels == index
-        if of_class.any():
-            rows.append({"label": name, **_accuracy(accuracy_of_counts(*_hits(found, of_class, index)))})
-    return rows
-
-
-def _hits(found: np.ndarray, of_class: np.ndarray, index: int) -> tuple[int, int]:
-    return int((found[of_class] == index).sum()), int(of_class.sum())
-
-
-def _confusion(scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What was taken for what, the most frequent first; never longer than the test set has mistakes."""
-    found = scores.argmax(1)
-    wrong = found != labels
-    pairs, counts = np.unique(np.stack([labels[wrong], found[wrong]]), axis=1, return_counts=True)
-    rows = [(int(n), int(true), int(taken)) for n, true, taken in zip(counts, *pairs, strict=True)]
-    rows.sort(key=lambda row: (-row[0], row[1], row[2]))
-    return [{"label": names[true], "predicted": names[taken], "samples": n} for n, true, taken in rows]
-
-
 def _calibration(manifest: Path | None) -> dict[str, Any] | None:
-    """The manifest without its long list of rows, which stands in the bundle's manifest.json."""
+    """The manifest in short; its rows stand in the bundle's manifest.json."""
     if manifest is None:
         return None
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    return {key: len(value) if isinstance(value, list) else value for key, value in content.items()}
+    content = read_manifest(manifest)
+    return {
+        "method": content.method,
+        "samples": figure(len(content.rows), "samples", COUNTED),
+        "asked": content.asked,
+        "split": content.split,
+        "seed": content.seed,
+        "samples_sha256": content.samples_sha256,
+    }
 
 
 def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> dict[str, Any] | None:
@@ -210,8 +178,8 @@ def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> 
     speedup = beside.latency.p50 / latency.p50 if beside and beside.latency else None
     if beside and beside.latency and speedup is not None and speedup <= 1:
         notes.append(
-            f"{file.export.label} is not faster than float32 here: p50 {latency.p50:.3g} ms against "
-            f"{beside.latency.p50:.3g} ms"
+            f"{file.export.label} is not faster than float32 here: p50 {short(latency.p50)} ms against "
+            f"{short(beside.latency.p50)} ms"
         )
     if source == "host" and profile.id != "host":
         notes.append(f"measured on the host, not on {profile.name}")

@@ -1,7 +1,9 @@
 """One sample as a model file takes it, and what an app is told."""
 
 import csv
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from pipeline.store import Store
 from targets.runtimes.base import TensorSpec
 
 NHWC, NCHW = (1, 32, 32, 3), (1, 3, 32, 32)
-WORDS = ["a", "gripping", "and", "Moving", "portrait", "of", "Café", "life,", "told", "with", "wit", "but", "without", "sentiment", "or", "hurry"]
+SENTENCE = "a gripping and Moving portrait of Café life, told with wit but without sentiment or hurry"
+WORDS = SENTENCE.split()
 
 
 def text_specs(length: int, dtype: str = "int64") -> tuple[TensorSpec, ...]:
@@ -155,11 +158,8 @@ def test_a_text_input_without_a_fixed_length_is_named(reviews: PreparedData, sha
 # ---- what an app is told: preprocessing done again from preprocess.json and the original sample alone
 
 
-def app_text(settings: dict[str, Any], folder: Path, text: str) -> dict[str, np.ndarray]:
-    from tokenizers import Tokenizer
-
-    how = settings["text"]
-    tokens = Tokenizer.from_file(str(folder / how["tokenizer"])).encode(text).ids
+def app_text(how: dict[str, Any], tokenizer: Any, text: str) -> dict[str, np.ndarray]:
+    tokens = tokenizer.encode(text).ids
     length = how["sequence_length"]
     if len(tokens) > length:
         tokens = [*tokens[: length - 1], tokens[-1]]
@@ -177,14 +177,17 @@ def app_text(settings: dict[str, Any], folder: Path, text: str) -> dict[str, np.
 
 @pytest.mark.parametrize("length", [8, 12, 24])
 def test_an_app_makes_the_same_text_inputs_from_the_settings(sentences: PreparedData, length: int) -> None:
+    from tokenizers import Tokenizer
+
     specs = text_specs(length, "int32")
-    settings = json.loads(json.dumps(preprocess_settings(specs, sentences)))
+    settings = json.loads(json.dumps(preprocess_settings(specs, sentences)))["text"]
     assert sentences.tokenizer_folder is not None
     assert sentences.texts_file is not None
+    tokenizer = Tokenizer.from_file(str(sentences.tokenizer_folder / settings["tokenizer"]))
     texts = [json.loads(line) for line in sentences.texts_file.read_text().splitlines()]
     for row, text in enumerate(texts):
         expected = feeds(specs, sentences, row)
-        made = app_text(settings, sentences.tokenizer_folder, text)
+        made = app_text(settings, tokenizer, text)
         assert made.keys() == expected.keys()
         for name, values in expected.items():
             np.testing.assert_array_equal(made[name], values)
@@ -251,9 +254,6 @@ def test_an_app_makes_the_same_image_input_from_the_settings(
 
 
 def test_a_tokenizer_without_padding_token_is_named(reviews: PreparedData, tmp_path: Path) -> None:
-    import dataclasses
-    import shutil
-
     assert reviews.tokenizer_folder is not None
     shutil.copytree(reviews.tokenizer_folder, tmp_path / "tokenizer")
     named = tmp_path / "tokenizer" / "special_tokens_map.json"

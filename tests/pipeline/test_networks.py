@@ -138,10 +138,10 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_pruned_structure_is_built_again(tmp_path: Path) -> None:
-    shapes = body_shapes(timm_body("mobilenetv2_100", 10, 0.25))
-    network = build_network({**MOBILENET, "shapes": shapes})
+    shapes = body_shapes(timm_body("mobilenetv2_100", 10, 0.75))
+    network = build_network({**MOBILENET, "width": 1.0, "shapes": shapes})
     assert body_shapes(network.body) == shapes
-    narrow = build_network({**MOBILENET, "width": 0.25})
+    narrow = build_network({**MOBILENET, "width": 0.75})
     network.load_state_dict(narrow.state_dict())
     image = torch.rand(1, 3, 32, 32) * 255
     torch.testing.assert_close(network.eval()(image), narrow.eval()(image))

