@@ -6,7 +6,7 @@ Exit codes: 0 passed, 1 a gate failed, 2 the input was wrong (one clear message,
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -277,7 +277,7 @@ def _print_json(answer: Any) -> None:
     print(json.dumps(answer, indent=1, ensure_ascii=False))
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

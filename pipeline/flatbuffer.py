@@ -30,6 +30,8 @@ def write_model(model: Any) -> bytes:
 class _AligningBuilder(flatbuffers.Builder):
     """Aligns byte vectors as the schema asks; the Python code that flatc generates leaves that out."""
 
+    head: int
+
     def CreateNumpyVector(self, x: np.ndarray) -> int:
         if x.dtype != np.uint8:
             return super().CreateNumpyVector(x)

@@ -84,7 +84,7 @@ def train(recipe: Recipe, context: RunContext) -> Networks:
     naive = (
         train_naive(data, teacher, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
     )
-    students = (student,)
+    students: tuple[NetworkResult, ...] = (student,)
     if recipe.prune.macs < 1:
         students += (prune(data, student, teacher, cache, recipe.prune, recipe.distill, context),)
     return Networks(data, teacher, teacher_onnx.bytes, naive, students)

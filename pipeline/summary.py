@@ -26,7 +26,9 @@ def release_rows(
     first = reports[0]
     teacher, naive = first["networks"]["teacher"], first["networks"]["naive"]
     size = f"{first['teacher_onnx_size']['value'] / 1e6:.2f} MB"
-    rows = [("", f"teacher {teacher['name']}", _accuracy(teacher["accuracy"]), "", size, "", "", "", "")]
+    rows: list[tuple[str, ...]] = [
+        ("", f"teacher {teacher['name']}", _accuracy(teacher["accuracy"]), "", size, "", "", "", "")
+    ]
     if naive:
         rows.append(("", f"naive {naive['name']}", _accuracy(naive["accuracy"]), *[""] * 6))
     for report, good in zip(reports, passed, strict=True):

@@ -34,6 +34,11 @@ def small_bert(data: PreparedData, folder: Path, epochs: int = 8) -> NetworkResu
     return _trained(data, architecture, folder, "tinybert 2x64", epochs, batch_size=16, learning_rate=2e-3)
 
 
+def untrained(data: PreparedData, architecture: dict[str, Any], folder: Path) -> NetworkResult:
+    """A network as torch made it."""
+    return _trained(data, architecture, folder, "untrained", epochs=0, batch_size=16, learning_rate=1e-3)
+
+
 def _settle_statistics(network: torch.nn.Module, data: PreparedData) -> None:
     """Batch normalisation's running averages lag behind so few steps: measures them anew, on all training samples."""
     for layer in network.modules():

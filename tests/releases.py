@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.manifest import CalibrationManifest, write_manifest
 from pipeline.context import RunContext
 from pipeline.metrics import accuracy, agreement
 from pipeline.recipe import Recipe
@@ -91,6 +92,12 @@ def latency(folder: Path, median: float, runs: int = 200, slow: int = 0, machine
     )  # fmt: skip
 
 
+def calibration(folder: Path, data: PreparedData) -> Path:
+    rows = tuple(data.rows("train")[:16].tolist())
+    manifest = CalibrationManifest("min-max", 32, 0, rows, {"0": 16}, "1" * 64, "2" * 64, "3" * 64)
+    return write_manifest(manifest, folder / "calibration.json")
+
+
 def target_file(
     folder: Path,
     data: PreparedData,
@@ -115,7 +122,14 @@ def target_file(
     scores = scores_with(data, wrong, seed)
     np.save(place / "scores.npy", scores)
     export = ExportedFile(
-        fingerprint(str(place)), model, format, scheme, io_dtype, size or model.stat().st_size, file_sha256(model)
+        fingerprint=fingerprint(str(place)),
+        file=model,
+        format=format,
+        scheme=scheme,
+        io_dtype=io_dtype,
+        bytes=size or model.stat().st_size,
+        sha256=file_sha256(model),
+        calibration_manifest=calibration(place, data) if scheme == "int8-static" else None,
     )
     judged = FileAccuracy(
         fingerprint=fingerprint([str(place), wrong]),

@@ -92,7 +92,7 @@ def prepare(
                 cut = _write_texts(folder, picked, kept, tokenizer, text.sequence_length, meter)
             classes = picked.classes[kept.rows]
             splits = _split(classes, names, settings, picked.own_test)
-            np.save(folder / "labels.npy", classes)
+            write_npy(folder / "labels.npy", classes.shape, np.int64, [classes])
             np.savez(folder / "split.npz", **splits)  # type: ignore[arg-type]
         meter.text = _summary(kept, cut)
         meter.show()
@@ -193,7 +193,7 @@ def _write_texts(folder: Path, picked: _Picked, kept: _Kept, tokenizer: Path | s
     """inputs.npy, lengths.npy, texts.jsonl and the tokenizer; returns how many texts were cut."""
     words = _texts([picked.where[row] for row in kept.rows])
     loaded = texts.load_tokenizer(tokenizer)
-    loaded.save_pretrained(folder / "tokenizer")
+    texts.save_tokenizer(loaded, folder / "tokenizer")
     with (folder / "texts.jsonl").open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(text) + "\n" for text in words)
     lengths, cut = [], []
@@ -207,7 +207,7 @@ def _write_texts(folder: Path, picked: _Picked, kept: _Kept, tokenizer: Path | s
             meter.advance(len(ids))
 
     write_npy(folder / "inputs.npy", (len(words), length), np.int32, chunks())
-    np.save(folder / "lengths.npy", np.concatenate(lengths) if lengths else np.zeros(0, np.int32))
+    write_npy(folder / "lengths.npy", (len(words),), np.int32, lengths)
     return sum(cut)
 
 

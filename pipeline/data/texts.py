@@ -2,6 +2,8 @@
 
 import csv
 import hashlib
+import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 CHUNK = 1024  # texts tokenized at once
 REVIEW_CLASSES = {"0": "negative", "1": "positive"}
 
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
+
 # ---- word pieces
 
 
@@ -33,9 +37,11 @@ def load_tokenizer(tokenizer: Path | str) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer
 
     try:
+        if Path(tokenizer).is_dir() and not _tokenizer_files(Path(tokenizer)):
+            raise FileNotFoundError("none of its files are there")
         loaded = AutoTokenizer.from_pretrained(tokenizer, use_fast=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # of a broken file the libraries raise whatever they stumble over
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"tokenizer {tokenizer}: can't be loaded ({reason}); name a folder with tokenizer.json and "
             "tokenizer_config.json, or be online for a name on the hub"
@@ -54,12 +60,26 @@ def load_tokenizer(tokenizer: Path | str) -> "PreTrainedTokenizerFast":
 def tokenizer_sha256(tokenizer: Path | str) -> str:
     """SHA-256 of a tokenizer's files, or of what a hub name loads."""
     folder = Path(tokenizer)
-    if folder.is_dir():
-        names = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
-        return files_sha256(folder, [folder / name for name in names if (folder / name).exists()])
+    if folder.is_dir() and (files := _tokenizer_files(folder)):
+        return files_sha256(folder, files)
     loaded = load_tokenizer(tokenizer)
     content = loaded.backend_tokenizer.to_str() + str(sorted(loaded.special_tokens_map.items()))
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _tokenizer_files(folder: Path) -> list[Path]:
+    return [folder / name for name in _TOKENIZER_FILES if (folder / name).exists()]
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
+    """Writes tokenizer.json, its settings and the vocabulary. Raises OSError if they can't be written."""
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:  # tokenizers raises plain Exceptions, the system's number in the text
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from None
 
 
 def piece_chunks(

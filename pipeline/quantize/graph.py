@@ -103,8 +103,10 @@ def _read_tflite(file: Path) -> Graph:
     constants: dict[str, Constant] = {}
     dtypes: dict[str, str] = {}
     for number, subgraph in enumerate(model.subgraphs):
-        # Tensors need not have names of their own, so their place goes before.
-        names = [f"{number}.{place}:{tensor.name.decode()}" for place, tensor in enumerate(subgraph.tensors)]
+        names = [tensor.name.decode() for tensor in subgraph.tensors]
+        for place, name in enumerate(names):
+            if name in dtypes or name in names[:place]:  # not a name of its own: the place makes it one
+                names[place] = f"{name}#{number}.{place}"
         for name, tensor in zip(names, subgraph.tensors, strict=True):
             dtypes[name] = types[tensor.type]
             data = model.buffers[tensor.buffer].data

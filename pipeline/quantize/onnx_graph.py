@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.quantize.inspect import LAYERS
+from pipeline.quantize.samples import MASK
 from targets.profile import IoType
 from targets.runtimes.base import operator_name
 
 PIXEL_SCALE = 1.0  # inputs of images are pixels, whole numbers 0..255: stored exactly
 SCORE_SCALE = 1 / 256  # outputs are softmax scores in [0, 1]; LiteRT's quantizer stores them the same way
-# Activations beyond this are masks: padding is shut out of the attention by adding the least float to its scores.
-# They can't share 8 bits with anything.
-MASK = 1e30
 
 
 def store_weights_in_16_bits(model: Any) -> None:

@@ -8,6 +8,10 @@ from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
 from targets.runtimes.base import RuntimeOptions, open_model
 
+# Activations beyond this are masks: padding is shut out of the attention by adding the least float to its scores.
+# They can't share 8 bits with anything.
+MASK = 1e30
+
 
 def calibration_stream(export: ExportedFile, data: PreparedData, settings: CalibrationSettings) -> SampleStream:
     """Training samples as the float file `export` takes them, in the order of `calibration.select`.

@@ -139,9 +139,9 @@ def test_columns_that_are_missing_or_of_another_kind_are_named(tmp_path: Path) -
     folder = stored(tmp_path / "set", train={"text": ["a", "b"], "label": [0, 1]})
     with pytest.raises(InputError, match="no column 'review'; it has 'text', 'label'"):
         opened(TEXT, path=folder, text_column="review")
-    with pytest.raises(InputError, match="column 'text' holds .*expected images"):
+    with pytest.raises(InputError, match=r"column 'text' holds .*expected images"):
         opened(IMAGE, path=folder, image_column="text")
-    with pytest.raises(InputError, match="column 'label' holds .*expected texts"):
+    with pytest.raises(InputError, match=r"column 'label' holds .*expected texts"):
         opened(TEXT, path=folder, text_column="label")
 
 
@@ -152,11 +152,11 @@ def test_a_name_that_can_not_be_loaded_says_what_to_do() -> None:
 
 def test_a_folder_without_data_says_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty': can't be loaded .*expected a folder of CSV, Parquet or image files"):
+    with pytest.raises(InputError, match=r"empty': can't be loaded .*expected a folder of CSV, Parquet or image files"):
         opened(TEXT, path=tmp_path / "empty")
 
 
 def test_name_or_path_is_needed_and_not_both(tmp_path: Path) -> None:
     for settings in ({}, {"name": "x", "path": tmp_path}):
-        with pytest.raises(InputError, match="either 'name' .* or 'path'"):
+        with pytest.raises(InputError, match=r"either 'name' .* or 'path'"):
             opened(TEXT, **settings)

@@ -1,11 +1,13 @@
 """Files judged and timed by the runtimes that ship."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from rich.console import Console
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
@@ -80,7 +82,7 @@ def test_a_file_for_other_labels_is_refused(
 
 def test_scores_that_are_no_numbers_are_refused(digits: PreparedData, context: RunContext, tmp_path: Path) -> None:
     student, weights, bias = releases.linear_student(tmp_path / "student", digits)
-    broken = releases.linear_onnx(tmp_path / "export", digits, weights * np.float32(np.inf), bias)
+    broken = releases.linear_onnx(tmp_path / "export", digits, np.full_like(weights, np.inf), bias)
     with pytest.raises(InputError, match="not finite on test sample"):
         validate(broken, digits, student, ORT, context)
 
@@ -144,9 +146,7 @@ def test_a_place_that_is_not_this_host_is_refused(
 def test_validation_shows_its_progress(
     linear: tuple[ExportedFile, NetworkResult], digits: PreparedData, context: RunContext
 ) -> None:
-    from rich.console import Console
-
-    console = Console(record=True, width=120, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=120, file=io.StringIO())
     file, student = linear
     validate(file, digits, student, ORT, replace(context, reporter=Reporter(console)))
     assert "validate float32.onnx" in console.export_text()

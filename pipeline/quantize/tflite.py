@@ -1,0 +1,184 @@
+"""Quantizes TFLite files with ai-edge-quantizer."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibration.manifest import CalibrationManifest, write_manifest
+from calibration.stream import SampleStream
+from pipeline.context import RunContext
+from pipeline.progress import Meter
+from pipeline.quantize.graph import read_graph
+from pipeline.quantize.inspect import check_quantized, describe_quantized
+from pipeline.quantize.samples import MASK, calibration_manifest, calibration_stream
+from pipeline.quiet import quiet
+from pipeline.recipe import CalibrationSettings
+from pipeline.results import ExportedFile, PreparedData
+from pipeline.store import file_sha256
+from targets.profile import IoType, Quantization
+
+METHOD = "moving average (0.95) of each activation's minimum and maximum"  # all that ai-edge-quantizer has
+SIGNATURE = "serving_default"
+
+Ranges = dict[str, dict[str, np.ndarray]]  # tensor -> "min" and "max"
+
+
+def quantize_tflite(
+    export: ExportedFile,
+    data: PreparedData,
+    quantization: Quantization,
+    calibration: CalibrationSettings,
+    context: RunContext,
+) -> ExportedFile:
+    """The float32 TFLite file `export` in `quantization.scheme`; unchanged for float32.
+
+    - float16: weights stored in 16 bits, arithmetic in float32 where the delegate has no 16-bit kernels;
+    - int8-dynamic: weights in 8 bits, activations at run time;
+    - int8-static: weights and activations in 8 bits, by ranges over `calibration.samples` training samples (the
+      method is the quantizer's own, `METHOD`); with `io_dtype` int8 or uint8 the inputs and outputs too.
+      Embeddings get 8-bit weights and give float, which is quantized next.
+
+    Raises InputError if the file can't be quantized so, CalibrationError for unusable samples.
+    """
+    if quantization.scheme == "float32":
+        return export
+    static = quantization.scheme == "int8-static"
+    inputs: dict[str, object] = {"format": "tflite", "export": export.fingerprint, "scheme": quantization.scheme}
+    total = 1
+    if quantization.scheme != "float16":
+        inputs |= {"granularity": quantization.granularity, "float_fallback": quantization.allow_float_fallback}
+    if static:
+        inputs |= {
+            "io_dtype": quantization.io_dtype,
+            "data": data.fingerprint,
+            "samples": calibration.samples,
+            "sampling_seed": calibration.seed,
+        }
+        total += min(calibration.samples, len(data.rows("train")))
+
+    def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
+        quantizer = _quantizer(export.file, quantization)
+        ranges, manifest = None, None
+        if static:
+            stream = calibration_stream(export, data, calibration)
+            ranges = _calibrate(quantizer, stream, meter)
+            _leave_masks_in_float(quantizer, export.file, ranges)
+            manifest = calibration_manifest(export, data, calibration, stream, METHOD)
+        with quiet():
+            content = quantizer.quantize(ranges, enable_progress_report=False).quantized_model
+        file = folder / "model.tflite"
+        file.write_bytes(content)
+        meter.advance()
+        return _checked(export, quantization, file, key, manifest)
+
+    return context.stage(
+        "quantize",
+        inputs,
+        ExportedFile,
+        make,
+        total=total,
+        unit="samples",
+        title=f"quantize TFLite to {quantization.label}",
+    )
+
+
+def _checked(
+    export: ExportedFile, quantization: Quantization, file: Path, key: str, manifest: CalibrationManifest | None
+) -> ExportedFile:
+    notes: tuple[str, ...] = manifest.notes if manifest else ()
+    written = write_manifest(manifest, file.with_name("calibration.json")) if manifest else None
+    made = replace(
+        export,
+        fingerprint=key,
+        file=file,
+        scheme=quantization.scheme,
+        io_dtype=quantization.io_dtype,
+        bytes=file.stat().st_size,
+        sha256=file_sha256(file),
+        calibration_manifest=written,
+    )
+    check_quantized(made, allow_float_fallback=quantization.allow_float_fallback)
+    return replace(made, notes=(*export.notes, *notes, *describe_quantized(made)))
+
+
+def _quantizer(file: Path, quantization: Quantization) -> Any:
+    """An ai_edge_quantizer.Quantizer of `file` that knows what to do with each operator."""
+    with quiet():
+        from ai_edge_quantizer import qtyping
+        from ai_edge_quantizer.quantizer import Quantizer
+
+        operators = qtyping.TFLOperationName
+        quantizer = Quantizer(str(file))
+        granularity = (
+            qtyping.QuantGranularity.CHANNELWISE
+            if quantization.granularity == "per-channel"
+            else qtyping.QuantGranularity.TENSORWISE
+        )
+        if quantization.scheme == "float16":
+            half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+            settings = qtyping.OpQuantizationConfig(
+                weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+            )
+            quantizer.update_quantization_recipe(".*", operators.ALL_SUPPORTED, settings, "float_casting")
+        elif quantization.scheme == "int8-dynamic":
+            quantizer.add_dynamic_config(".*", operators.ALL_SUPPORTED, 8, granularity)
+        else:
+            quantizer.add_static_config(".*", operators.ALL_SUPPORTED, 8, 8, granularity)
+            quantizer.add_dynamic_config(".*", operators.EMBEDDING_LOOKUP, 8, granularity)  # has no static form
+            _quantize_io(quantizer, quantization.io_dtype)
+    return quantizer
+
+
+def _quantize_io(quantizer: Any, dtype: IoType) -> None:
+    """int8 is what comes of static quantization; uint8 is converted at the graph's ends, float32 quantized there."""
+    from ai_edge_quantizer import qtyping
+
+    for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        if dtype == "float32":
+            quantizer.update_quantization_recipe(".*", end, algorithm_key="no_quantize")
+        elif dtype == "uint8":
+            unsigned = qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False, dtype=qtyping.TensorDataType.UINT)
+            settings = qtyping.OpQuantizationConfig(
+                activation_tensor_config=unsigned,
+                weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=8),
+                compute_precision=qtyping.ComputePrecision.INTEGER,
+                explicit_dequantize=False,
+            )
+            quantizer.update_quantization_recipe(".*", end, settings)
+
+
+def _calibrate(quantizer: Any, stream: SampleStream, meter: Meter) -> Ranges:
+    """Ranges over the samples of `stream`, handed over chunk by chunk: each goes on from the last one's result.
+
+    The quantizer's profiler, in C++, finds the same ranges as its default mode some ten times faster.
+    """
+    from ai_edge_quantizer.calibrator import CalibrationMode
+
+    ranges: Ranges = {}
+    for chunk in stream.chunks():
+        with quiet():
+            ranges = quantizer.calibrate(
+                {SIGNATURE: list(chunk)},
+                previous_calibration_result=ranges or None,
+                num_threads=1,
+                mode=CalibrationMode.CALIBRATION_PROFILER_BASED,
+            )
+        meter.advance(len(chunk))
+    return ranges
+
+
+def _leave_masks_in_float(quantizer: Any, file: Path, ranges: Ranges) -> None:
+    """Keeps the operators that take or give a mask from being quantized: in 8 bits it would end at the least of the
+    attention's scores, and padding would be attended to."""
+    from ai_edge_quantizer import qtyping
+
+    masks = {name for name, ends in ranges.items() if ends and max(-ends["min"].min(), ends["max"].max()) > MASK}
+    for operator in read_graph(file, "tflite").operators:
+        if masks.intersection((*operator.inputs, *operator.outputs)):
+            place = f"^{re.escape(operator.outputs[0])};?$"
+            quantizer.update_quantization_recipe(
+                place, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize"
+            )
