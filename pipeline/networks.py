@@ -96,7 +96,7 @@ def timm_body(model: str, classes: int, width: float = 1.0) -> nn.Module:
     if not timm.is_model(model):
         raise InputError(f"unknown image model '{model}'{_nearest(model, timm.list_models())} (names are timm's)")
     if width == 1.0:
-        return timm.create_model(model, num_classes=classes)
+        return _unsure(timm.create_model(model, num_classes=classes))
     # timm registers a few widths by name; these makers of its families take any.
     makers: dict[str, Any] = {
         "mobilenetv2": efficientnet._gen_mobilenet_v2,
@@ -107,7 +107,20 @@ def timm_body(model: str, classes: int, width: float = 1.0) -> nn.Module:
     maker = next((make for start, make in makers.items() if model.startswith(start)), None)
     if maker is None:
         raise InputError(f"'{model}' has no width to set: width {width:g} is for {', '.join(makers)}")
-    return maker(model, channel_multiplier=width, num_classes=classes)
+    return _unsure(maker(model, channel_multiplier=width, num_classes=classes))
+
+
+def _unsure(body: Any) -> nn.Module:
+    """Draws the classifier anew, small: timm's ranges are for a thousand classes, with few of them a network
+    would begin sure of wrong answers and spend its first epochs on unlearning them."""
+    classifier = body.get_classifier()
+    for layer in classifier if isinstance(classifier, tuple) else (classifier,):
+        for module in layer.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    return body
 
 
 def _nearest(name: str, known: list[str]) -> str:

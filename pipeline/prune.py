@@ -35,7 +35,7 @@ from pipeline.training import (
     to_device,
 )
 
-STEPS = 50  # into which the thinning of channels is cut: how near the result comes to the share asked for
+STEPS = 40  # into which the thinning of channels is cut: how near the result comes to the share asked for
 DEEPEST = 0.9  # of a layer's channels that may go
 JUDGES = 512  # training samples that judge heads and feed-forward units
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.report.figures import ROLES
 from pipeline.results import Verdict
 from pipeline.words import short
 
@@ -74,9 +75,7 @@ def _accuracy(report: dict[str, Any]) -> str:
     total = report["networks"]["teacher"]["accuracy"]["total"]
     head = f"Top-1 on all {total:,} test samples, source: host ({report['host']['cpu']})."
     rows = [("", "accuracy", "95% interval", "same label as the student")]
-    for role, network in report["networks"].items():
-        if network:
-            rows.append((role, *_judged(network)))
+    rows += [(role, *_judged(report["networks"][role])) for role in ROLES if report["networks"][role]]
     rows += [(_code(file), *_judged(file)) for file in report["files"]]
     pairs = [
         f"{' and '.join(f'`{name}`' for name in pair['files'])} give the same label on {pair['value']:.2%}."
@@ -117,8 +116,8 @@ def _limits(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verd
             f"{file['name']} is weakest on '{worst['label']}': {worst['value']:.2%} of {worst['total']} test samples."
         )
         lines += [f"{file['name']}: {note}" for note in [*file["notes"], *(file["measured"] or {"notes": []})["notes"]]]
-    for role, network in report["networks"].items():
-        lines += [f"{role}: {note}" for note in (network["notes"] if network else [])]
+    for role in ROLES:
+        lines += [f"{role}: {note}" for note in (report["networks"][role] or {"notes": []})["notes"]]
     lines += report["notes"]
     lines.append("Nothing but the labels was judged: how it does on subgroups of the data was not looked at.")
     return "\n".join(f"- {_text(line)}" for line in lines)

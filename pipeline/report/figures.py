@@ -7,6 +7,8 @@ import numpy as np
 from pipeline.metrics import accuracy_of_counts
 from pipeline.results import Accuracy
 
+ROLES = ("teacher", "naive", "student", "pruned")  # of a report's networks, in the order in which they are told
+NOT_FASTER = "is not faster than float32"  # in the note on a quantized file that gained no time
 COUNTED = "counted"  # the source of what is exact on any machine: bytes, parameters, samples
 
 

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report import plots
+from pipeline.report.figures import NOT_FASTER, ROLES
 from pipeline.results import Check, Verdict
 from pipeline.words import short
 
@@ -48,8 +49,11 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         matrices={file["name"]: _matrix(file, report["data"]["labels"]) for file in shipped},
         worst={file["name"]: _worst(file) for file in shipped},
         listed=LISTED,
-        recipe_text=json.dumps(report["provenance"]["recipe"], indent=2, ensure_ascii=False),
-        profile_text=json.dumps(report["provenance"]["profile"], indent=2, ensure_ascii=False),
+        notes=_notes(report, shipped),
+        small_notes=[f"{file['name']}: {note}" for file in shipped for note in file["notes"] + _measured_notes(file)],
+        roles=[role for role in ROLES if report["networks"][role]],
+        recipe_text=json.dumps(report["provenance"]["recipe"], indent=2, sort_keys=True, ensure_ascii=False),
+        profile_text=json.dumps(report["provenance"]["profile"], indent=2, sort_keys=True, ensure_ascii=False),
     )
     return page.rstrip() + "\n"
 
@@ -60,6 +64,19 @@ def _by_file(verdict: Verdict) -> dict[str, list[Check]]:
     for check in verdict.checks:
         checked.setdefault(check.file, []).append(check)
     return checked
+
+
+def _notes(report: dict[str, Any], shipped: list[dict[str, Any]]) -> list[str]:
+    """What stands out: of the whole, of a network, and a file that is not faster than float32."""
+    notes = list(report["notes"])
+    for role in ROLES:
+        notes += [f"{role}: {note}" for note in (report["networks"][role] or {"notes": []})["notes"]]
+    slow = [f"{file['name']}: {note}" for file in shipped for note in _measured_notes(file) if NOT_FASTER in note]
+    return notes + slow
+
+
+def _measured_notes(file: dict[str, Any]) -> list[str]:
+    return list(file["measured"]["notes"]) if file["measured"] else []
 
 
 def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.report.figures import ROLES
 from pipeline.words import short
 
 # Colours are placeholders here; in the page each becomes a CSS variable, so a plot follows light and dark.
@@ -187,7 +188,7 @@ def distribution(files: list[dict[str, Any]], name: str) -> str:
 
 def curves(networks: dict[str, Any], name: str) -> str:
     """Validation accuracy after each epoch; the dot is the epoch that was kept."""
-    drawn = [(role, network) for role, network in networks.items() if network and network["curve"]]
+    drawn = [(role, networks[role]) for role in ROLES if networks[role] and networks[role]["curve"]]
 
     def draw(axes: Axes) -> None:
         for index, (role, network) in enumerate(drawn):

@@ -16,7 +16,7 @@ from pipeline import __version__
 from pipeline.metrics import agreement
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
-from pipeline.report.figures import COUNTED, accuracy_figure, confusion, figure, per_class
+from pipeline.report.figures import COUNTED, NOT_FASTER, ROLES, accuracy_figure, confusion, figure, per_class
 from pipeline.results import LatencyFigures, NetworkResult, PreparedData, RunResult, TargetFile
 from pipeline.store import library_versions
 from pipeline.words import short
@@ -30,7 +30,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
     """The report of one target's release, in JSON's plain types. `budgets` are the target's, tightened."""
     student = run.students[-1]
     labels = run.data.targets[run.data.rows("test")]
-    networks = dict.fromkeys(("teacher", "naive", "student", "pruned"))
+    networks = dict.fromkeys(ROLES)
     networks |= {result.role: _network(result, student) for result in _networks(run)}
     return {
         "schema": SCHEMA,
@@ -178,8 +178,7 @@ def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> 
     speedup = beside.latency.p50 / latency.p50 if beside and beside.latency else None
     if beside and beside.latency and speedup is not None and speedup <= 1:
         notes.append(
-            f"{file.export.label} is not faster than float32 here: p50 {short(latency.p50)} ms against "
-            f"{short(beside.latency.p50)} ms"
+            f"{file.export.label} {NOT_FASTER} here: p50 {short(latency.p50)} ms against {short(beside.latency.p50)} ms"
         )
     if source == "host" and profile.id != "host":
         notes.append(f"measured on the host, not on {profile.name}")

@@ -105,7 +105,7 @@ def test_a_distilled_student_is_nearer_to_its_teacher_than_a_naive_one(
 ) -> None:
     """By the Kullback-Leibler divergence of their answers to the test split, after the same training."""
     teacher, cache = image_teacher(digits, session_context), image_cache(digits, session_context)
-    settings = IMAGE_DISTILLING.model_copy(update={"epochs": 6, "alpha": 1.0, "temperature": 2.0})
+    settings = IMAGE_DISTILLING.model_copy(update={"epochs": 3, "alpha": 1.0, "temperature": 2.0})
     student = distill(digits, teacher, cache, IMAGE_STUDENT, settings, session_context)
     naive = train_naive(digits, teacher, IMAGE_STUDENT, settings, session_context)
     assert (student.role, naive.role) == ("student", "naive")
@@ -154,8 +154,9 @@ def test_an_image_student_starts_from_a_checkpoint(digits: PreparedData, session
     teacher = image_teacher(digits, session_context)
     settings = IMAGE_STUDENT.model_copy(update={"weights": str(trained.checkpoint_file)})
     network = start_student(student_architecture(settings, digits, teacher), settings, teacher, seed=5)
-    expected = load_network(trained).state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+    expected, counters = load_network(trained).state_dict(), "num_batches_tracked"
+    for name, tensor in network.state_dict().items():
+        assert name.endswith(counters) or torch.equal(tensor, expected[name]), name
 
 
 def test_a_whole_copy_of_the_teacher_answers_as_the_teacher(reviews: PreparedData, session_context: RunContext) -> None:

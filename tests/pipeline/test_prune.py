@@ -164,7 +164,7 @@ def test_a_thinned_bert_is_exported_by_optimum(
     network.transformer.save_pretrained(tmp_path / "model")
     with quiet():
         main_export(
-            tmp_path / "model", tmp_path / "onnx", task="text-classification", do_validation=False,
+            tmp_path / "model", tmp_path / "onnx", task="text-classification", library_name="transformers", do_validation=False,
             no_post_process=True, batch_size=1, sequence_length=32, no_dynamic_axes=True,
         )  # fmt: skip
     session = onnxruntime.InferenceSession(tmp_path / "onnx/model.onnx", providers=["CPUExecutionProvider"])

@@ -216,7 +216,7 @@ def test_texts_longer_than_the_teacher_takes_are_refused(
 
 
 def test_a_text_teacher_without_a_classifier_needs_training(reviews: PreparedData, context: RunContext) -> None:
-    with pytest.raises(InputError, match="has no trained classifier: set teacher.epochs above 0"):
+    with pytest.raises(InputError, match=r"has no trained classifier: set teacher\.epochs above 0"):
         teach(reviews, TEXT_TEACHER.model_copy(update={"epochs": 0}), context)
 
 

