@@ -18,7 +18,7 @@ from pipeline.report.record import file_name, without_folders
 from pipeline.results import RunResult, TargetFile, Verdict
 from pipeline.store import file_sha256
 from targets.profile import Profile
-from targets.runtimes.base import RuntimeOptions, open_model
+from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
 SCHEMA = 1
 GOLDEN = "golden/samples.json"
@@ -118,10 +118,16 @@ def _write_files(run: RunResult, profile: Profile, folder: Path) -> None:
         shutil.copyfile(file.export.file, folder / name)
         options = _options(file, profile)
         model = open_model(folder / name, options)
-        preprocess[name] = preprocess_settings(model.inputs, data)
+        preprocess[name] = {**preprocess_settings(model.inputs, data), "outputs": [_output(o) for o in model.outputs]}
         golden["files"][name] = write_tensors(model, name, file, options, data, positions, folder)
     _write_text(folder / "preprocess.json", json_text(preprocess))
     _write_text(folder / GOLDEN, json_text(golden))
+
+
+def _output(spec: TensorSpec) -> dict[str, Any]:
+    """How an app reads the scores: real value = (stored - zero_point) * scale where there is a quantization."""
+    quantization = None if spec.scale is None else {"scale": spec.scale, "zero_point": spec.zero_point}
+    return {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype, "quantization": quantization}
 
 
 def _options(file: TargetFile, profile: Profile) -> RuntimeOptions:

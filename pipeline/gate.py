@@ -104,7 +104,7 @@ def _accuracy(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
         stage, lost = _largest_loss(file)
         against = f"accuracy {abs(drop):.2f} points {'below' if drop >= 0 else 'above'} the teacher"
         missed = f"{against}, {drop - limit:.2f} more than the {limit:g} allowed; {lost}"
-        text = f"{against}, {limit:g} allowed" if passed else missed
+        text = (f"{against}, {limit:g} allowed" if drop > 0 else against) if passed else missed
         checks.append(_check("accuracy.max_drop", name, drop, "<=", limit, "points", "host", passed, stage, text))
     return checks
 

@@ -17,6 +17,7 @@ from targets.runners.host import measure
 from targets.runtimes.base import RuntimeOptions, open_model
 
 SAMPLES = 16  # real test samples fed in turn: time may depend on the values, and one sample alone stays in the caches
+PEAK_MEMORY = "peak memory: what the process grew by from opening the file on, Python and the runtime left out"
 
 
 def measure_latency(
@@ -71,7 +72,10 @@ def measure_latency(
             peak_mem_mb=found.peak_mem_mb,
             samples_file=samples_file,
             looks=found.looks,
-            notes=(*found.notes, f"peak memory: growth from opening the file on; {found.process_mem_mb:.0f} MB in all"),
+            notes=(
+                *found.notes,
+                "peak memory: what the process grew by from opening the file on, Python and the runtime left out",
+            ),
         )
 
     title = f"latency {file.label}.{file.format}"

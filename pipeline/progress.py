@@ -53,11 +53,10 @@ class _PlainMeter(Meter):
         if self.console is None or now - self.shown < PLAIN_EVERY:
             return
         self.shown = now
-        left = (self.total - self.done) / max(self.rate, 1e-9)
-        self.console.print(
-            f"  {self.name}: {self.done}/{self.total} {self.unit}, {self.rate:.0f}/s, {left:.0f} s left {self.text}",
-            highlight=False, soft_wrap=True, markup=False,
-        )  # fmt: skip
+        # Under one unit a second, or before the first, a rate or a time left would only mislead.
+        pace = f", {self.rate:.0f}/s, {(self.total - self.done) / self.rate:.0f} s left" if self.rate >= 1 else ""
+        line = f"  {self.name}: {self.done}/{self.total} {self.unit}{pace} {self.text}".rstrip()
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 @dataclass

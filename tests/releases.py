@@ -182,31 +182,43 @@ def linear_student(folder: Path, data: PreparedData) -> tuple[NetworkResult, np.
     return replace(result, accuracy=judged), weights.astype(np.float32), bias.astype(np.float32)
 
 
-def linear_onnx(folder: Path, data: PreparedData, weights: np.ndarray, bias: np.ndarray) -> ExportedFile:
-    """The classifier as an ONNX file: pixels 0..255 [1, 3, S, S] in, softmax scores out."""
+def linear_onnx(
+    folder: Path, data: PreparedData, weights: np.ndarray, bias: np.ndarray, *, io8: bool = False
+) -> ExportedFile:
+    """The classifier as an ONNX file: pixels 0..255 [1, 3, S, S] in, softmax scores out; with `io8` both in uint8."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     side = int(data.inputs.shape[1])
+    names = ("real_image", "real_scores") if io8 else ("image", "scores")
     nodes = [
-        helper.make_node("Div", ["image", "white"], ["scaled"]),
+        helper.make_node("Div", [names[0], "white"], ["scaled"]),
         helper.make_node("Flatten", ["scaled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "weights", "bias"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["scores"]),
+        helper.make_node("Softmax", ["logits"], [names[1]]),
     ]
+    constants = {"white": np.array(255, np.float32), "weights": weights, "bias": bias}
+    if io8:
+        constants |= {
+            "one": np.array(1, np.float32),
+            "step": np.array(1 / 256, np.float32),
+            "zero": np.array(0, np.uint8),
+        }
+        nodes.insert(0, helper.make_node("DequantizeLinear", ["image", "one", "zero"], [names[0]]))
+        nodes.append(helper.make_node("QuantizeLinear", [names[1], "step", "zero"], ["scores"]))
+    kind = TensorProto.UINT8 if io8 else TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
         "linear",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, side, side])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, weights.shape[1]])],
-        [
-            numpy_helper.from_array(np.array(255, np.float32), "white"),
-            numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(bias, "bias"),
-        ],
+        [helper.make_tensor_value_info("image", kind, [1, 3, side, side])],
+        [helper.make_tensor_value_info("scores", kind, [1, weights.shape[1]])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    if io8:
+        helper.set_model_props(model, {"edgepress.scale.image": "1.0", "edgepress.scale.scores": repr(1 / 256)})
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "model.onnx"
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(file))
+    save(model, str(file))
     return exported(file, "onnx")
 
 
@@ -216,11 +228,13 @@ def exported(file: Path, format: Format, scheme: Scheme = "float32") -> Exported
 
 
 def real_release(
-    folder: Path, data: PreparedData, context: RunContext, timed: LatencyFigures | None = None
+    folder: Path, data: PreparedData, context: RunContext, timed: LatencyFigures | None = None, *, io8: bool = False
 ) -> RunResult:
-    """A release of one float32 ONNX file that runs and was validated."""
+    """A release of one ONNX file that runs and was validated: float32, or with 8-bit inputs and outputs."""
     student, weights, bias = linear_student(folder, data)
-    export = linear_onnx(folder, data, weights, bias)
+    export = linear_onnx(folder, data, weights, bias, io8=io8)
+    if io8:
+        export = replace(export, scheme="int8-static", io_dtype="uint8")
     judged = validate(export, data, student, RuntimeOptions("onnxruntime", 2, "cpu"), context)
     teacher = network(folder, data, "teacher", 1)
     files = (TargetFile(export, judged, timed, shipped=True),)

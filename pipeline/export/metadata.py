@@ -119,9 +119,14 @@ def _with_tflite_metadata(
     if vocabulary is not None:
         files[VOCABULARY.name] = vocabulary
     packed = build(ModelMetadata(name, description, described, scores, VOCABULARY if vocabulary else None))
-    model.buffers.append(schema.BufferT(data=np.frombuffer(packed, np.uint8)))
-    others = [entry for entry in model.metadata or [] if entry.name != BUFFER_NAME.encode()]
-    model.metadata = [*others, schema.MetadataT(name=BUFFER_NAME, buffer=len(model.buffers) - 1)]
+    buffer = schema.BufferT(data=np.frombuffer(packed, np.uint8))
+    model.metadata = model.metadata or []
+    entry = next((entry for entry in model.metadata if entry.name == BUFFER_NAME.encode()), None)
+    if entry is not None:
+        model.buffers[entry.buffer] = buffer
+    else:
+        model.metadata.append(schema.MetadataT(name=BUFFER_NAME.encode(), buffer=len(model.buffers)))
+        model.buffers.append(buffer)
     return _with_files(write_model(model), files)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.report.figures import ROLES
+from pipeline.report.figures import ROLES, told_once
 from pipeline.results import Verdict
 from pipeline.words import short
 
@@ -81,7 +81,10 @@ def _accuracy(report: dict[str, Any]) -> str:
         f"{' and '.join(f'`{name}`' for name in pair['files'])} give the same label on {pair['value']:.2%}."
         for pair in report["agreements"]
     ]
-    return "\n\n".join([_text(head), _table(rows), *pairs])
+    notes = [
+        f"- {role}: {_text(note)}" for role in ROLES for note in (report["networks"][role] or {"notes": []})["notes"]
+    ]
+    return "\n\n".join(filter(None, [_text(head), _table(rows), *pairs, "\n".join(notes)]))
 
 
 def _judged(found: dict[str, Any]) -> tuple[str, str, str]:
@@ -105,7 +108,9 @@ def _cost(report: dict[str, Any]) -> str:
             times = (*latency, f"{short(measured['cold_start']['value'])} ms", memory)
             sources.add(f"Latency and memory: source {measured['source']}, {measured['machine']}, single inferences.")
         rows.append((_code(file), *size, *times))
-    return "\n\n".join([_table(rows), *map(_text, sorted(sources))])
+    timed = {f"`{file['name']}`": file["measured"]["notes"] for file in report["files"] if file["measured"]}
+    notes = "\n".join(f"- {_text(note)}" for note in told_once(timed))
+    return "\n\n".join(filter(None, [_table(rows), *map(_text, sorted(sources)), notes]))
 
 
 def _limits(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verdict) -> str:
@@ -115,9 +120,7 @@ def _limits(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verd
         lines.append(
             f"{file['name']} is weakest on '{worst['label']}': {worst['value']:.2%} of {worst['total']} test samples."
         )
-        lines += [f"{file['name']}: {note}" for note in [*file["notes"], *(file["measured"] or {"notes": []})["notes"]]]
-    for role in ROLES:
-        lines += [f"{role}: {note}" for note in (report["networks"][role] or {"notes": []})["notes"]]
+    lines += told_once({f"`{file['name']}`": file["notes"] for file in shipped})
     lines += report["notes"]
     lines.append("Nothing but the labels was judged: how it does on subgroups of the data was not looked at.")
     return "\n".join(f"- {_text(line)}" for line in lines)
@@ -134,7 +137,7 @@ def _feeding(report: dict[str, Any], shipped: list[dict[str, Any]]) -> str:
         )
     lines = [how, "One output, the labels' scores (softmax) in the order of `labels.txt`."]
     lines += [
-        f"`{file['name']}`: {file['io_dtype']} inputs and outputs; scale and zero point are in `preprocess.json`."
+        f"`{file['name']}`: {file['io_dtype']} inputs and outputs; `preprocess.json` has their scales and zero points."
         for file in shipped
         if file["io_dtype"] != "float32"
     ]

@@ -16,6 +16,13 @@ def figure(value: float | int, unit: str, source: str) -> dict[str, Any]:
     return {"value": value, "unit": unit, "source": source}
 
 
+def told_once(notes: dict[str, list[str]]) -> list[str]:
+    """Notes by file as lines: what holds for every file stands once and without a name."""
+    lines = dict.fromkeys(note for of_file in notes.values() for note in of_file)
+    holders = {line: [name for name, of_file in notes.items() if line in of_file] for line in lines}
+    return [line if len(names) == len(notes) else f"{', '.join(names)}: {line}" for line, names in holders.items()]
+
+
 def accuracy_figure(judged: Accuracy) -> dict[str, Any]:
     return {
         **figure(judged.value, "share", "host"),

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report import plots
-from pipeline.report.figures import NOT_FASTER, ROLES
+from pipeline.report.figures import NOT_FASTER, ROLES, told_once
 from pipeline.results import Check, Verdict
 from pipeline.words import short
 
@@ -50,7 +50,8 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         worst={file["name"]: _worst(file) for file in shipped},
         listed=LISTED,
         notes=_notes(report, shipped),
-        small_notes=[f"{file['name']}: {note}" for file in shipped for note in file["notes"] + _measured_notes(file)],
+        file_notes=told_once({file["name"]: file["notes"] for file in shipped}),
+        measured_notes=told_once({file["name"]: file["measured"]["notes"] for file in shipped if file["measured"]}),
         roles=[role for role in ROLES if report["networks"][role]],
         recipe_text=json.dumps(report["provenance"]["recipe"], indent=2, sort_keys=True, ensure_ascii=False),
         profile_text=json.dumps(report["provenance"]["profile"], indent=2, sort_keys=True, ensure_ascii=False),
@@ -67,16 +68,10 @@ def _by_file(verdict: Verdict) -> dict[str, list[Check]]:
 
 
 def _notes(report: dict[str, Any], shipped: list[dict[str, Any]]) -> list[str]:
-    """What stands out: of the whole, of a network, and a file that is not faster than float32."""
-    notes = list(report["notes"])
-    for role in ROLES:
-        notes += [f"{role}: {note}" for note in (report["networks"][role] or {"notes": []})["notes"]]
-    slow = [f"{file['name']}: {note}" for file in shipped for note in _measured_notes(file) if NOT_FASTER in note]
-    return notes + slow
-
-
-def _measured_notes(file: dict[str, Any]) -> list[str]:
-    return list(file["measured"]["notes"]) if file["measured"] else []
+    """What stands out: of the whole, and of a file that is not faster than float32."""
+    timed = [file for file in shipped if file["measured"]]
+    slow = [f"{file['name']}: {note}" for file in timed for note in file["measured"]["notes"] if NOT_FASTER in note]
+    return [*report["notes"], *slow]
 
 
 def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, Any]:

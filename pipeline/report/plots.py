@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -27,6 +27,8 @@ _VARIABLES = {
 }  # fmt: skip
 
 WIDTH = 5.2  # inches: at 10 points, text stays readable on a phone
+BOTTOM, TOP = 0.52, 0.22
+ROW = 0.36
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "edgepress",
@@ -47,11 +49,14 @@ _STYLE = {
 }
 
 
-def plot(name: str, height: float, draw: Callable[[Axes], None]) -> str:
-    """The <svg> that `draw` makes on one set of axes, `height` inches high. Ids in it begin with `name`."""
+def plot(name: str, height: float, labels: Sequence[str], draw: Callable[[Axes], None]) -> str:
+    """The <svg> that `draw` makes on one set of axes, `height` inches high, with room for `labels` on the left. Ids
+    in it begin with `name`."""
+    # Margins by hand: matplotlib's own layout draws everything twice.
+    left = (0.14 + 0.076 * max(map(len, labels))) / WIDTH
     with rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        draw(figure.subplots())
+        figure = Figure(figsize=(WIDTH, height))
+        draw(figure.add_axes((left, BOTTOM / height, 0.99 - left, (height - BOTTOM - TOP) / height)))
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _inline(stream.getvalue(), name)
@@ -101,12 +106,14 @@ def accuracy_path(file: dict[str, Any], networks: dict[str, Any], name: str) -> 
             before = after
         axes.set_yticks(range(len(rows)), rows)
         axes.invert_yaxis()
-        axes.set_xticks([tick for tick in MaxNLocator(6).tick_values(left, right) if left <= tick <= 100])
+        axes.set_xticks(
+            [tick for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(left, right) if left <= tick <= 100]
+        )
         axes.set_xlim(left, right)
         axes.set_xlabel(f"test accuracy in %, axis from {left:.1f}; lines: 95% interval")
         _bare(axes)
 
-    return plot(name, 0.75 + 0.36 * len(rows), draw)
+    return plot(name, BOTTOM + TOP + ROW * len(rows), rows, draw)
 
 
 def sizes(report: dict[str, Any], name: str) -> str:
@@ -127,7 +134,7 @@ def sizes(report: dict[str, Any], name: str) -> str:
         axes.set_xlabel("MB (10⁶ bytes); grey: not shipped")
         _bare(axes)
 
-    return plot(name, 0.75 + 0.36 * len(rows), draw)
+    return plot(name, BOTTOM + TOP + ROW * len(rows), [label for label, *_ in rows], draw)
 
 
 def latencies(report: dict[str, Any], name: str) -> str:
@@ -158,11 +165,11 @@ def latencies(report: dict[str, Any], name: str) -> str:
                           color=BAD, fontsize=9)  # fmt: skip
         axes.set_yticks(range(len(files)), [short_name(file) for file in files])
         axes.invert_yaxis()
-        axes.set_xlim(0, right * 1.55)
+        axes.set_xlim(0, right * 1.8)
         axes.set_xlabel(f"ms: bar p50, ticks p90 and p99; source: {files[0]['measured']['source']}")
         _bare(axes)
 
-    return plot(name, 0.85 + 0.36 * len(files), draw)
+    return plot(name, BOTTOM + TOP + ROW * len(files), list(map(short_name, files)), draw)
 
 
 def distribution(files: list[dict[str, Any]], name: str) -> str:
@@ -183,7 +190,7 @@ def distribution(files: list[dict[str, Any]], name: str) -> str:
         axes.legend(loc="lower right")
         axes.tick_params(length=0)
 
-    return plot(name, 2.7, draw)
+    return plot(name, 2.7, ["100.0"], draw)
 
 
 def curves(networks: dict[str, Any], name: str) -> str:
@@ -205,7 +212,7 @@ def curves(networks: dict[str, Any], name: str) -> str:
         axes.legend(loc="lower right")
         axes.tick_params(length=0)
 
-    return plot(name, 2.7, draw)
+    return plot(name, 2.7, ["100.0"], draw)
 
 
 def short_name(file: dict[str, Any]) -> str:

@@ -275,11 +275,22 @@ def test_a_model_that_computes_otherwise_fails_its_golden_samples(
     assert "computes otherwise here" in result.explanation
 
 
-def test_8_bit_outputs_are_held_to_one_step() -> None:
-    from pipeline.golden import _tolerance
-    from targets.runtimes.base import TensorSpec
-
-    assert _tolerance(TensorSpec("scores", (1, 10), "uint8", 1 / 256), "int8-static") == {"value": 1, "unit": "step"}
+def test_8_bit_inputs_and_outputs_are_stored_as_the_file_takes_them(
+    digits: PreparedData, context: RunContext, tmp_path: Path
+) -> None:
+    run = releases.real_release(tmp_path / "run", digits, context, io8=True)
+    name = "model.int8-static-io8.onnx"
+    folder = write(run, tmp_path / "pixel8")
+    golden = content(folder / "golden/samples.json")["files"][name]
+    image = content(folder / "preprocess.json")[name]["image"]
+    assert (image["dtype"], image["quantization"]) == ("uint8", {"scale": 1.0, "zero_point": 0})
+    (output,) = content(folder / "preprocess.json")[name]["outputs"]
+    assert output["quantization"] == {"scale": 1 / 256, "zero_point": 0}
+    scores = np.load(folder / golden["outputs"]["scores"])
+    assert np.load(folder / golden["inputs"]["image"]).dtype == scores.dtype == np.uint8
+    np.testing.assert_allclose(scores[:, 0] / 256, run.files[0].accuracy.scores[golden_positions(digits)], atol=1e-6)
+    (result,) = validate_bundle(folder)
+    assert (result.passed, result.largest, result.tolerance, result.unit) == (True, 0, 1, "step")
 
 
 def test_both_formats_of_a_text_student_ship_with_their_tokenizer(

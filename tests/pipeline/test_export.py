@@ -170,8 +170,10 @@ def test_a_file_that_disagrees_with_pytorch_is_refused(
 def test_a_network_that_cannot_be_converted_is_told_in_one_line(
     reviews: PreparedData, text_student: NetworkResult, context: RunContext, tmp_path: Path
 ) -> None:
-    config = {"model_type": "yoso", "vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-              "intermediate_size": 64}  # fmt: skip
+    config = {
+        "model_type": "yoso", "vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 64,
+    }  # fmt: skip
     network = untrained(reviews, {"kind": "transformers", "config": config, "labels": ["0", "1"]}, tmp_path)
     with pytest.raises(InputError, match=r"'untrained' can't be converted to ONNX: .*yoso") as caught:
         export_onnx(reviews, network, 20, None, context)

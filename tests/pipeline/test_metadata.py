@@ -17,10 +17,11 @@ from pipeline.errors import InputError
 from pipeline.export.metadata import add_metadata
 from pipeline.export.metadata_schema import AssociatedFile, ModelMetadata, TensorMetadata, build
 from pipeline.feeds import feeds
-from pipeline.flatbuffer import read_model, write_model
+from pipeline.quantize.tflite import quantize_tflite
+from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
 from pipeline.store import file_sha256
-from targets.profile import IoType, RuntimeName, Scheme
+from targets.profile import IoType, Quantization, RuntimeName
 from targets.runtimes.base import Model, RuntimeOptions, open_model
 from tests.task_library import ask, libusb
 
@@ -32,63 +33,21 @@ needs_libusb = pytest.mark.skipif(
 )
 
 
-# Files as the quantizer makes them, each made once.
-
-
-@pytest.fixture(scope="session")
-def image_int8(image_tflite: ExportedFile, digits: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture
+def image_int8(image_tflite: ExportedFile, digits: PreparedData, session_context: RunContext) -> Any:
     """Static INT8 by its inputs' and outputs' dtype."""
-    folder = tmp_path_factory.mktemp("image_int8")
-    made: dict[str, ExportedFile] = {}
 
     def make(io_dtype: IoType) -> ExportedFile:
-        if io_dtype not in made:
-            content = static_int8(image_tflite.file, digits, folder, io_dtype)
-            made[io_dtype] = exported(folder / f"{io_dtype}.tflite", content, "int8-static", io_dtype)
-        return made[io_dtype]
+        static = Quantization(scheme="int8-static", io_dtype=io_dtype)
+        return quantize_tflite(image_tflite, digits, static, CalibrationSettings(samples=32), session_context)
 
     return make
 
 
-@pytest.fixture(scope="session")
-def text_int8(text_tflite: ExportedFile, tmp_path_factory: pytest.TempPathFactory) -> ExportedFile:
-    """Dynamic INT8."""
-    from ai_edge_quantizer import quantizer, recipe
-
-    work = quantizer.Quantizer(str(text_tflite.file))
-    work.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    file = tmp_path_factory.mktemp("text_int8") / "model.tflite"
-    return exported(file, bytes(work.quantize().quantized_model), "int8-dynamic", "float32")
-
-
-def exported(file: Path, content: bytes, scheme: Scheme, io_dtype: IoType) -> ExportedFile:
-    file.write_bytes(content)
-    sha256 = file_sha256(file)
-    return ExportedFile(sha256, file, "tflite", scheme, io_dtype, len(content), sha256)
-
-
-def static_int8(file: Path, data: PreparedData, folder: Path, io_dtype: IoType) -> bytes:
-    from ai_edge_litert import _pywrap_modify_model_interface as interface
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_quantizer import quantizer, recipe
-    from ai_edge_quantizer.qtyping import TFLOperationName
-
-    work = quantizer.Quantizer(str(file))
-    work.load_quantization_recipe(recipe.static_wi8_ai8())
-    for operation in (TFLOperationName.INPUT, TFLOperationName.OUTPUT) if io_dtype != "int8" else ():
-        work.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
-    samples = [{"image": data.inputs[row][None].astype(np.float32)} for row in data.rows("train")[:32]]
-    content = bytes(work.quantize(work.calibrate({"serving_default": samples})).quantized_model)
-    if io_dtype != "uint8":
-        return content
-    floats, bytes_ = folder / "floats.tflite", folder / "bytes.tflite"
-    floats.write_bytes(write_model(read_model(content)))
-    interface.modify_model_interface(str(floats), str(bytes_), schema.TensorType.UINT8, schema.TensorType.UINT8)
-    model = read_model(bytes_.read_bytes())
-    # Clients put the pixels in as they are: stored value and pixel must be the same.
-    image = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].quantization
-    image.scale, image.zeroPoint = [1.0], [0]
-    return write_model(model)
+@pytest.fixture
+def text_int8(text_tflite: ExportedFile, reviews: PreparedData, session_context: RunContext) -> ExportedFile:
+    dynamic = Quantization(scheme="int8-dynamic")
+    return quantize_tflite(text_tflite, reviews, dynamic, CalibrationSettings(), session_context)
 
 
 def opened(file: ExportedFile) -> Model:
@@ -97,7 +56,7 @@ def opened(file: ExportedFile) -> Model:
 
 def our_scores(file: ExportedFile, data: PreparedData) -> list[dict[str, float]]:
     model = opened(file)
-    found = [model.run(feeds(model.inputs, data, int(row)))[0] for row in data.rows("validation")[:SAMPLES]]
+    found = [model.run(feeds(model.inputs, data, row))[0] for row in sample_rows(data)]
     real = [model.outputs[0].dequantize(stored)[0] for stored in found]
     return [dict(zip(data.labels, (float(score) for score in scores), strict=True)) for scores in real]
 
@@ -110,13 +69,23 @@ def same(theirs: list[dict[str, float]], ours: list[dict[str, float]]) -> None:
         np.testing.assert_allclose([a.get(label, 0.0) for label in b], list(b.values()), atol=1e-5)
 
 
-def plain_texts(data: PreparedData) -> list[str]:
-    """Texts of the samples, without the accents that the clients tokenize otherwise (the file's notes say so)."""
+def texts_of(data: PreparedData) -> list[str]:
     assert data.texts_file is not None
-    texts = [json.loads(line) for line in data.texts_file.read_text(encoding="utf-8").splitlines()]
-    picked = [texts[row] for row in data.rows("validation")[:SAMPLES]]
-    assert all(text.isascii() for text in picked)
-    return picked
+    return [json.loads(line) for line in data.texts_file.read_text(encoding="utf-8").splitlines()]
+
+
+def sample_rows(data: PreparedData) -> list[int]:
+    """Samples that clients and we read alike: no accents, which they tokenize otherwise (the file's notes say so)."""
+    rows = [int(row) for row in data.rows("validation")]
+    if data.texts_file is not None:
+        texts = texts_of(data)
+        rows = [row for row in rows if texts[row].isascii()]
+    return rows[:SAMPLES]
+
+
+def plain_texts(data: PreparedData) -> list[str]:
+    texts = texts_of(data)
+    return [texts[row] for row in sample_rows(data)]
 
 
 @pytest.fixture
@@ -203,7 +172,7 @@ def test_image_clients_give_our_labels_and_scores_for_float_files(
 
 
 def image_client(client: str, file: ExportedFile, data: PreparedData, folder: Path) -> list[dict[str, float]]:
-    pixels = [np.ascontiguousarray(data.inputs[row]) for row in data.rows("validation")[:SAMPLES]]
+    pixels = [np.ascontiguousarray(data.inputs[row]) for row in sample_rows(data)]
     if client == "task library":
         if libusb() is None:
             pytest.skip("tflite-support needs libusb-1.0: pip install libusb-package")
@@ -228,8 +197,8 @@ def test_mediapipe_takes_no_int8_images_and_the_files_notes_say_so(
     file = with_metadata(image_int8("int8"), digits)
     with pytest.raises(ValueError, match="INT8"):
         image_client("mediapipe", file, digits, tmp_path)
-    assert any("int8" in note for note in file.notes)
-    assert with_metadata(image_int8("uint8"), digits).notes == ()
+    assert any("no int8" in note for note in file.notes)
+    assert not any("no int8" in note for note in with_metadata(image_int8("uint8"), digits).notes)
 
 
 @pytest.mark.parametrize("kind", ["text_tflite", "text_int8"])

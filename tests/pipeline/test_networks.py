@@ -73,7 +73,7 @@ def test_any_width_scales_parameters_and_work(model: str) -> None:
 def test_a_random_network_begins_unsure(digits: PreparedData) -> None:
     """Confident answers before the first step would be wrong ones, to be unlearned."""
     network = build_network({**MOBILENET, "model": "tf_efficientnet_lite0", "width": 1.0})
-    pixels = torch.from_numpy(digits.inputs[:32]).permute(0, 3, 1, 2).float()
+    pixels = torch.from_numpy(digits.inputs[:32].copy()).permute(0, 3, 1, 2).float()
     loss = nn.functional.cross_entropy(network(pixels), torch.from_numpy(digits.targets[:32]))
     assert loss.item() == pytest.approx(np.log(10), rel=0.1)
 

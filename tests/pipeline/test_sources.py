@@ -271,7 +271,7 @@ def test_images_of_every_mode_become_rgb_of_8_bits(tmp_path: Path) -> None:
         "a_grey": (Image.fromarray(grey), np.stack([grey] * 3, -1)),
         "b_rgb": (Image.fromarray(rgb), rgb),
         "c_alpha": (Image.fromarray(alpha), rgb),
-        "d_deep": (Image.fromarray(grey.astype(np.uint16) * 257), np.stack([grey] * 3, -1)),
+        "d_deep": (Image.fromarray(grey.astype(np.uint16) * 256 + 77), np.stack([grey] * 3, -1)),
         "e_bits": (Image.fromarray(grey > 100), np.stack([(grey > 100) * 255] * 3, -1)),
         "f_palette": (Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE, colors=256), rgb),
     }

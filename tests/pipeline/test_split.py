@@ -93,8 +93,9 @@ def test_a_class_too_small_for_three_splits_is_named(count: int) -> None:
         split(labels, ("cat", "dog"), Split())
 
 
-def test_a_class_of_three_gets_one_sample_in_each_split_whatever_the_shares() -> None:
-    parts = split(np.array([0] * 30 + [1] * 3), ("cat", "dog"), Split(test=0.85, validation=0.05))
+@pytest.mark.parametrize(("test", "validation"), [(0.85, 0.05), (0.05, 0.85), (0.05, 0.05)])
+def test_a_class_of_three_gets_one_sample_in_each_split_whatever_the_shares(test: float, validation: float) -> None:
+    parts = split(np.array([0] * 30 + [1] * 3), ("cat", "dog"), Split(test=test, validation=validation))
     assert [int((rows >= 30).sum()) for rows in parts.values()] == [1, 1, 1]
 
 
