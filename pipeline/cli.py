@@ -92,9 +92,11 @@ def run_command(
     from rich.console import Console
 
     from pipeline.progress import Reporter
+    from pipeline.quiet import lasting
     from pipeline.run import run
 
-    console = Console(stderr=True)
+    # A stream that lasts while the libraries are silenced.
+    console = Console(file=lasting(sys.stderr))
     releases = run(plan, out, Reporter(console, quiet or as_json), latency=latency)
     if as_json:
         _print_json([{"target": r.target, "bundle": str(r.bundle), **_verdict_json(r.verdict)} for r in releases])

@@ -72,10 +72,7 @@ def measure_latency(
             peak_mem_mb=found.peak_mem_mb,
             samples_file=samples_file,
             looks=found.looks,
-            notes=(
-                *found.notes,
-                "peak memory: what the process grew by from opening the file on, Python and the runtime left out",
-            ),
+            notes=(*found.notes, PEAK_MEMORY),
         )
 
     title = f"latency {file.label}.{file.format}"

@@ -92,7 +92,9 @@ class Reporter:
             counts = (MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
             times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), *counts, *times)
-            with Progress(*columns, console=self.console, transient=True) as live:
+            with Progress(
+                *columns, console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False
+            ) as live:
                 task = live.add_task(name, total=total, rate="", text="")
                 meter: Meter = _LiveMeter(name, unit, total, live=live, task=task)
                 yield meter

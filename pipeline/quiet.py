@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
-KEPT_LINES = 40  # of the captured output, shown with an error: the last lines are the ones that tell
+# What of the captured output is shown with an error: the last lines are the ones that tell.
+KEPT_LINES = 40
+LINE_WIDTH = 200
 
 
 @contextmanager
@@ -76,4 +78,4 @@ def _flush() -> None:
 def _end_of(kept: IO[bytes]) -> str:
     kept.seek(0)
     lines = kept.read().decode(errors="replace").splitlines()
-    return "\n".join(lines[-KEPT_LINES:])
+    return "\n".join(line[:LINE_WIDTH] for line in lines[-KEPT_LINES:])

@@ -40,7 +40,7 @@ def release_rows(
 
 def failures(verdict: "Verdict") -> list[str]:
     """What was missed, a line each."""
-    return [check.explanation for check in verdict.checks if not check.passed]
+    return [f"{check.file}: {check.explanation}" for check in verdict.checks if not check.passed]
 
 
 def _accuracy(accuracy: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from pipeline.quantize.onnx_graph import (
     quantize_io,
     store_weights_in_16_bits,
 )
-from pipeline.quantize.samples import calibration_manifest, calibration_stream
+from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
 from pipeline.quiet import quiet
 from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
@@ -179,6 +179,8 @@ def _static(
     operators = _operators(prepared, quantization.allow_float_fallback)
     with quiet():
         ranges = activation_ranges(prepared, operators, stream, calibration.method, scratch, meter.advance)
+        if data.task == "image-classification":
+            ranges |= {spec.name: PIXELS for spec in _load(prepared).graph.input}
         model = _quantized_model(prepared, operators, ranges, quantization)
     method = f"{DESCRIPTIONS[calibration.method]} ({calibration.method})"
     return model, calibration_manifest(export, data, calibration, stream, method)

@@ -12,6 +12,10 @@ from targets.runtimes.base import RuntimeOptions, open_model
 # They can't share 8 bits with anything.
 MASK = 1e30
 
+# An image input's range is known, not measured: scale 1, zero point 0 or -128. Apps that feed a uint8 input hand over
+# its bytes as they are, whatever scale calibration would have found.
+PIXELS = (0.0, 255.0)
+
 
 def calibration_stream(export: ExportedFile, data: PreparedData, settings: CalibrationSettings) -> SampleStream:
     """Training samples as the float file `export` takes them, in the order of `calibration.select`.

@@ -13,12 +13,13 @@ from pipeline.context import RunContext
 from pipeline.progress import Meter
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.inspect import check_quantized, describe_quantized
-from pipeline.quantize.samples import MASK, calibration_manifest, calibration_stream
+from pipeline.quantize.samples import MASK, PIXELS, calibration_manifest, calibration_stream
 from pipeline.quiet import quiet
 from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
 from pipeline.store import file_sha256
 from targets.profile import IoType, Quantization
+from targets.runtimes.base import RuntimeOptions, open_model
 
 METHOD = "moving average (0.95) of each activation's minimum and maximum"  # all that ai-edge-quantizer has
 SIGNATURE = "serving_default"
@@ -65,6 +66,8 @@ def quantize_tflite(
         if static:
             stream = calibration_stream(export, data, calibration)
             ranges = _calibrate(quantizer, stream, meter)
+            if data.task == "image-classification":
+                _set_pixel_range(ranges, export.file)
             _leave_masks_in_float(quantizer, export.file, ranges)
             manifest = calibration_manifest(export, data, calibration, stream, METHOD)
         with quiet():
@@ -168,6 +171,14 @@ def _calibrate(quantizer: Any, stream: SampleStream, meter: Meter) -> Ranges:
             )
         meter.advance(len(chunk))
     return ranges
+
+
+def _set_pixel_range(ranges: Ranges, file: Path) -> None:
+    """Replaces what calibration found for the image input."""
+    for name in (spec.name for spec in open_model(file, RuntimeOptions("litert")).inputs):
+        ranges[name] = {
+            end: np.full_like(ranges[name][end], value) for end, value in zip(("min", "max"), PIXELS, strict=True)
+        }
 
 
 def _leave_masks_in_float(quantizer: Any, file: Path, ranges: Ranges) -> None:

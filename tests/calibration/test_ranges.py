@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper
@@ -83,15 +83,15 @@ def test_no_sample_is_refused(doubling: Path) -> None:
 
 @pytest.mark.parametrize("method", DESCRIPTIONS)
 def test_memory_does_not_grow_with_the_samples(doubling: Path, method: str) -> None:
-    megabyte = np.random.default_rng(0).normal(size=(1, 250_000)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(1, 100_000)).astype(np.float32)
 
     def peak_after(samples: int) -> float:
-        stream = SampleStream(tuple(range(samples)), lambda row: {"x": megabyte + row})
+        stream = SampleStream(tuple(range(samples)), lambda row: {"x": values + row})
         activation_ranges(doubling, ["Add", "Relu"], stream, method, doubling.parent)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     few = peak_after(16)
-    assert peak_after(80) - few < 32  # MB; 64 samples more are 192 MB of activations
+    assert peak_after(80) - few < 24  # MB; 64 samples more are 77 MB of activations
 
 
 floats = arrays.arrays(np.float32, st.integers(1, 300), elements=st.floats(-100, 100, width=32))
@@ -128,6 +128,7 @@ def test_a_percentile_range_leaves_no_more_outside_than_it_says(histogram: np.nd
     assert -1 <= low < high <= 3
 
 
+@settings(max_examples=15)
 @given(histograms, st.floats(-5, 0), st.floats(0.1, 5))
 def test_an_entropy_range_lies_within_the_range_and_keeps_zero(histogram: np.ndarray, low: float, high: float) -> None:
     cut_low, cut_high = entropy_range(histogram, low, high)

@@ -129,6 +129,17 @@ def test_the_weights_of_the_best_validation_epoch_are_kept(digits: PreparedData,
     assert accuracy(predict(network, digits, rows), digits.targets[rows]).value == outcome.validation_accuracy
 
 
+def test_statistics_are_those_of_the_weights_and_not_of_earlier_ones(digits: PreparedData, tmp_path: Path) -> None:
+    """After one epoch of a single step, batch norm's mean is that of the features, not a tenth of the way there."""
+    network = small()
+    train(digits, tmp_path, network, Schedule(1, 1e-3, 0.0, 210, 0))
+    pixels = torch.from_numpy(digits.inputs[digits.rows("train")]).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        features = network[0](pixels)
+    torch.testing.assert_close(network[1].running_mean, features.mean((0, 2, 3)), rtol=1e-3, atol=1e-2)
+    assert network[1].momentum == 0.1
+
+
 def test_a_loss_that_is_no_number_is_the_settings_fault(digits: PreparedData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"loss became (nan|inf) in epoch 1, step \d+; lower learning_rate"):
         train(digits, tmp_path, small(), Schedule(1, 1e38, 0.0, 32, 0))
