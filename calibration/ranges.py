@@ -19,6 +19,7 @@ Ranges = dict[str, tuple[float, float]]
 
 BINS = 2048
 PERCENTILE = 99.999  # the share of a tensor's values that stays inside, in percent
+CLIPPED = 0.001  # the largest share of values that the entropy search may clip
 LEVELS = 128  # quantization levels of one sign, in the entropy search
 EPSILON = 1e-9  # probability of an empty bin, so that the divergence stays finite
 STRIDE = 8  # bins between two candidates of the entropy search
@@ -26,7 +27,7 @@ STRIDE = 8  # bins between two candidates of the entropy search
 DESCRIPTIONS = {
     "minmax": "minimum and maximum of each activation",
     "percentile": f"the middle {PERCENTILE}% of each activation's values",
-    "entropy": "least Kullback-Leibler divergence (Migacz 2017) of each activation's histogram",
+    "entropy": f"least Kullback-Leibler divergence (Migacz 2017), clipping at most {CLIPPED:.1%} of each activation",
 }
 
 
@@ -134,15 +135,21 @@ def percentile_range(histogram: np.ndarray, low: float, high: float) -> tuple[fl
 def entropy_range(histogram: np.ndarray, low: float, high: float) -> tuple[float, float]:
     """[low, high] cut to [-T, T], T chosen so that the values' distribution loses least by clipping to it and
     rounding to `LEVELS` levels: least Kullback-Leibler divergence (S. Migacz, 8-bit Inference with TensorRT, GTC
-    2017). `histogram` is int64 [bins] over [low, high]; magnitudes are what is searched."""
+    2017). `histogram` is int64 [bins] over [low, high]; magnitudes are what is searched.
+
+    At most `CLIPPED` of the values lie beyond T. The paper has no such bound; without it an activation that is
+    almost always one value (an image's plain background) is cut to a tenth, and a MobileNet guesses.
+    """
     edges = np.linspace(low, high, len(histogram) + 1)
     largest = max(abs(low), abs(high))
     if largest == 0:
         return low, high
     centres = np.abs(edges[:-1] + edges[1:]) / 2
     magnitudes = np.histogram(centres, bins=BINS, range=(0, largest), weights=histogram)[0]
+    inside = np.cumsum(magnitudes) / magnitudes.sum()
     magnitudes[0] = magnitudes[1]  # zeros are stored exactly whatever the range, so they must not sway it
     candidates = np.arange(LEVELS, BINS + 1, STRIDE)
+    candidates = candidates[inside[candidates - 1] >= 1 - CLIPPED]
     losses = [_divergence(magnitudes, int(bins)) for bins in candidates]
     threshold = largest * float(candidates[int(np.argmin(losses))]) / BINS
     return max(low, -threshold), min(high, threshold)

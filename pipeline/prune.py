@@ -27,6 +27,7 @@ from pipeline.recipe import DistillSettings, PruneSettings
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.training import (
     Loss,
+    Schedule,
     deterministic,
     fit,
     network_result,
@@ -37,7 +38,7 @@ from pipeline.training import (
 
 STEPS = 40  # into which the thinning of channels is cut: how near the result comes to the share asked for
 DEEPEST = 0.9  # of a layer's channels that may go
-JUDGES = 512  # training samples that judge heads and feed-forward units
+JUDGES = 512  # training samples that judge what may go
 
 
 def prune(
@@ -63,14 +64,15 @@ def prune(
         device = prepare_torch(context)
         loss = guided_loss(teacher_logits(data, teacher, cache, distilling, device), distilling)
         network = load_network(student).to(device)
+        schedule = student_schedule(data, tuned, context.seed)
+        _gather_gradients(network, data, loss, schedule, device)
         if isinstance(network, ImageNetwork):
             architecture = _thin_channels(network, data, student, settings)
         else:
-            architecture = _thin_bert(network, data, student, settings, loss, device)
+            architecture = _thin_bert(network, student, settings)
         # Built anew from its description, so that what is trained is what will be loaded.
         thin = build_network(architecture)
         thin.load_state_dict(network.state_dict())
-        schedule = student_schedule(data, tuned, context.seed)
         outcome = fit(thin.to(device), data, loss, schedule, meter, folder)
         result = network_result(
             thin, data, outcome, folder=folder, key=key, role="pruned",
@@ -114,7 +116,8 @@ def _thin_channels(
     pruner = torch_pruning.pruner.BasePruner(
         body,
         inputs[0],
-        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        # Not normalised by layer: a channel's part in the loss compares over the whole network.
+        importance=torch_pruning.importance.GroupTaylorImportance(normalizer=None),
         global_pruning=True,
         pruning_ratio=DEEPEST,
         max_pruning_ratio=DEEPEST,
@@ -133,14 +136,7 @@ def _thin_channels(
     )
 
 
-def _thin_bert(
-    network: nn.Module,
-    data: PreparedData,
-    student: NetworkResult,
-    settings: PruneSettings,
-    loss: Loss,
-    device: torch.device,
-) -> dict[str, object]:
+def _thin_bert(network: nn.Module, student: NetworkResult, settings: PruneSettings) -> dict[str, object]:
     """Removes the same number of heads and of feed-forward units from each layer: those whose removal
     changes the loss least. Changes `network`; gives its new architecture."""
     assert isinstance(network, TextNetwork)
@@ -148,7 +144,6 @@ def _thin_bert(
     config: dict[str, Any] = dict(student.architecture["config"])  # type: ignore[call-overload]
     heads = max(1, round(settings.macs * config["num_attention_heads"]))
     units = settings.round_to * max(1, round(settings.macs * config["intermediate_size"] / settings.round_to))
-    _gather_gradients(network, data, loss, device)
     gone: dict[str, list[int]] = {}
     for number, layer in enumerate(transformer.bert.encoder.layer):
         by_head = _importance(layer.attention.output.dense.weight).view(config["num_attention_heads"], -1).sum(1)
@@ -164,13 +159,15 @@ def _thin_bert(
     return {**student.architecture, "config": config}
 
 
-def _gather_gradients(network: nn.Module, data: PreparedData, loss: Loss, device: torch.device) -> None:
-    """Leaves in the parameters the gradient of the loss over the first training samples."""
+def _gather_gradients(
+    network: nn.Module, data: PreparedData, loss: Loss, schedule: Schedule, device: torch.device
+) -> None:
+    """Leaves in the parameters the gradient of the loss over a sample of the train split, in evaluation mode."""
     network.zero_grad(set_to_none=True)
-    rows = data.rows("train")
-    rows = np.sort(np.random.default_rng(0).permutation(rows)[:JUDGES])
+    random = np.random.default_rng(schedule.seed)
+    rows = np.sort(random.permutation(data.rows("train"))[:JUDGES])
     with deterministic():
-        for batch in evaluation_batches(data, rows, 32):
+        for batch in evaluation_batches(data, rows, 32, schedule.seed, schedule.augmentation, view=0):
             batch = to_device(batch, device)
             (loss(network(*batch.inputs), batch, 0) * len(batch.rows)).backward()
 

@@ -59,6 +59,18 @@ class TextInput(Strict):
     sequence_length: int = Field(default=64, ge=8, le=512)
 
 
+class Augmentation(Strict):
+    """Image views: shifted by up to `shift` of the side, mirrored. View v of sample i is the same for everyone who
+    asks, so the student sees exactly what the teacher judged."""
+
+    shift: float = Field(default=0.0, ge=0, le=0.5)
+    mirror: bool = False
+
+    @property
+    def varies(self) -> bool:
+        return self.shift > 0 or self.mirror
+
+
 class TeacherSettings(Strict):
     """Any timm image model, or any transformers sequence classifier by folder or name.
 
@@ -75,6 +87,7 @@ class TeacherSettings(Strict):
     batch_size: int = Field(default=64, ge=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     freeze: Literal["none", "embeddings", "backbone"] = "none"
+    augmentation: Augmentation = Augmentation()  # of images; each epoch sees another view
 
 
 class StudentSettings(Strict):
@@ -94,14 +107,6 @@ class StudentSettings(Strict):
         if self.hidden and self.heads and self.hidden % self.heads:
             raise ValueError(f"hidden {self.hidden} is not a multiple of heads {self.heads}")
         return self
-
-
-class Augmentation(Strict):
-    """Image views: shifted by up to `shift` of the side, mirrored. View v of sample i is the same for everyone who
-    asks, so the student sees exactly what the teacher judged."""
-
-    shift: float = Field(default=0.0, ge=0, le=0.5)
-    mirror: bool = False
 
 
 class DistillSettings(Strict):
@@ -156,9 +161,12 @@ class Recipe(Strict):
     budgets: Budgets = Budgets()
 
     @model_validator(mode="after")
-    def _known_schema(self) -> "Recipe":
+    def _known_schema_and_fitting_parts(self) -> "Recipe":
         if self.schema_version != SCHEMA:
             raise ValueError(f"schema {self.schema_version} is not known; this edgepress reads {SCHEMA}")
+        augmented = self.teacher.augmentation.varies or self.distill.augmentation.varies
+        if self.task == "text-classification" and augmented:
+            raise ValueError("augmentation is for images; remove it from this text recipe")
         return self
 
 

@@ -39,7 +39,13 @@ def teach(data: PreparedData, settings: TeacherSettings, context: RunContext) ->
         network, architecture = _load(data, settings)
         _freeze(network, settings)
         schedule = Schedule(
-            settings.epochs, settings.learning_rate, settings.weight_decay, settings.batch_size, context.seed
+            settings.epochs,
+            settings.learning_rate,
+            settings.weight_decay,
+            settings.batch_size,
+            context.seed,
+            settings.augmentation if settings.augmentation.varies else None,
+            views=max(1, settings.epochs),
         )
 
         def loss(logits: Tensor, batch: Batch, view: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -31,8 +32,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperat
 
 def views_of(data: PreparedData, settings: DistillSettings) -> tuple[Augmentation | None, int]:
     """The augmentation and the number of views that differ: one for texts and for images left as they are."""
-    varies = settings.augmentation.shift > 0 or settings.augmentation.mirror
-    if data.task == "image-classification" and varies:
+    if data.task == "image-classification" and settings.augmentation.varies:
         return settings.augmentation, settings.views
     return None, 1
 
@@ -75,8 +75,8 @@ def teacher_logits(
     expected = (views_of(data, settings)[1], len(data.rows("train")), len(data.labels))
     if cache is None or cache.logits.shape != expected:
         raise ValueError(f"mode cached needs a cache of shape {expected} (views, training samples, classes)")
-    logits = cache.logits
-    return lambda batch, view: torch.from_numpy(logits[view][batch.positions]).to(device)
+    logits, rows = cache.logits, data.rows("train")
+    return lambda batch, view: torch.from_numpy(logits[view][np.searchsorted(rows, batch.rows)]).to(device)
 
 
 def guided_loss(ask: TeacherLogits, settings: DistillSettings) -> Loss:

@@ -141,7 +141,7 @@ def describe_quantized(file: ExportedFile) -> tuple[str, ...]:
     bits = "16-bit" if file.scheme == "float16" else "8-bit"
     notes = [f"{share:.1%} of the bytes of its constants are {bits}"]
     left = float_operators(graph, file.format)
-    if file.scheme.startswith("int8") and left:
+    if file.scheme == "int8-static" and left:  # the others compute in float by intent, or as the kernel decides
         notes.append(f"computed in float: {_listed(left)}")
     return tuple(notes)
 

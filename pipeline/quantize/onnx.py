@@ -54,7 +54,8 @@ def quantize_onnx(
     """The float32 ONNX file `export` in `quantization.scheme`; unchanged for float32.
 
     - float16: weights stored in 16 bits, arithmetic in float32;
-    - int8-dynamic: weights in 8 bits, activations at run time; texts by optimum's preset for `isa`;
+    - int8-dynamic: weights in 8 bits, activations at run time; texts by optimum's preset for `isa`. For images it
+      saves bytes alone: onnxruntime's ConvInteger has one scale a tensor and is slower than float;
     - int8-static: weights and activations in 8 bits, by ranges over `calibration.samples` training samples; with
       `io_dtype` int8 or uint8 the inputs and outputs too, scales in the metadata (`quantize_io`).
 

@@ -136,5 +136,13 @@ def test_an_entropy_range_lies_within_the_range_and_keeps_zero(histogram: np.nda
     assert 0 < cut_high <= high
 
 
+def test_entropy_does_not_cut_what_is_rare_beside_a_plain_background() -> None:
+    histogram = np.zeros(BINS, dtype=np.int64)
+    histogram[200] = 1_000_000  # the background
+    histogram[210:1900:7] = 40  # everything else: 1% of the values
+    histogram[-1] = 1  # and one outlier
+    assert 5.2 < entropy_range(histogram, 0, 6)[1] <= 6
+
+
 def test_entropy_keeps_all_of_an_even_distribution() -> None:
     assert entropy_range(np.full(BINS, 1000), 0, 6) == (0, 6)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.context import RunContext
-from pipeline.data.batches import training_batches
+from pipeline.data.batches import evaluation_batches, training_batches
 from pipeline.distill.cache import cache_teacher
 from pipeline.distill.losses import guided_loss, label_loss, student_schedule, teacher_logits
 from pipeline.distill.start import evenly_spread, principal_components, start_student
@@ -95,6 +95,19 @@ def test_cached_and_online_give_the_same_text_losses(reviews: PreparedData, sess
     teacher, cache = text_teacher(reviews, session_context), text_cache(reviews, session_context)
     cached, online = (losses(reviews, teacher, cache, mode, epochs=1) for mode in ("cached", "online"))
     np.testing.assert_allclose(cached, online, rtol=1e-4)
+
+
+def test_cached_logits_follow_the_rows_whatever_part_is_asked_for(
+    digits: PreparedData, session_context: RunContext
+) -> None:
+    teacher, cache = image_teacher(digits, session_context), image_cache(digits, session_context)
+    part = digits.rows("train")[5:90:7]
+    cached, online = (
+        teacher_logits(digits, teacher, cache, IMAGE_DISTILLING.model_copy(update={"mode": mode}), CPU)
+        for mode in ("cached", "online")
+    )
+    for batch in evaluation_batches(digits, part, 5, 0, IMAGE_DISTILLING.augmentation, view=1):
+        torch.testing.assert_close(cached(batch, 1), online(batch, 1), rtol=1e-4, atol=1e-4)
 
 
 def test_a_cache_of_other_views_is_refused(digits: PreparedData, session_context: RunContext) -> None:

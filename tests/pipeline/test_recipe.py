@@ -107,3 +107,9 @@ def test_a_recipe_survives_a_round_trip(epochs: int, alpha: float) -> None:
     assert (
         Recipe.model_validate(yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True)))) == recipe
     )
+
+
+def test_image_augmentation_in_a_text_recipe_is_refused() -> None:
+    for part in ("teacher", "distill"):
+        with pytest.raises(USER_ERRORS, match="augmentation is for images"):
+            load_recipe(ROOT / "recipes/sentiment-tinybert.yaml", (f"{part}.augmentation={{shift: 0.1}}",))

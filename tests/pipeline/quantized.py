@@ -1,0 +1,27 @@
+"""What the tests of quantized files share."""
+
+import numpy as np
+
+from pipeline.feeds import feeds
+from pipeline.recipe import CalibrationSettings
+from pipeline.results import ExportedFile, PreparedData
+from targets.runtimes.base import Model, RuntimeOptions, open_model
+
+FEW = CalibrationSettings(samples=32)
+
+
+def opened(file: ExportedFile) -> Model:
+    return open_model(file.file, RuntimeOptions("onnxruntime" if file.format == "onnx" else "litert"))
+
+
+def scores_of(file: ExportedFile, data: PreparedData) -> np.ndarray:
+    """float32 [T, classes] on the test split, dequantized."""
+    model = opened(file)
+    (output,) = model.outputs
+    rows = (int(row) for row in data.rows("test"))
+    return np.concatenate([output.dequantize(model.run(feeds(model.inputs, data, row))[0]) for row in rows])
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of two arrays of scores."""
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
