@@ -1,10 +1,11 @@
 """Where results live: one folder a fingerprint, written beside and renamed, so what is there is whole.
 
 A fingerprint is the SHA-256 of everything that went into a result: the stage, its settings, the fingerprints of the
-results it built on, the code of the stage and the versions of the libraries. A run that was stopped finds what it
-had made; a second target finds what the first made.
+results it built on, the code that the stage can reach and the versions of the libraries. A run that was stopped finds
+what it had made; a second target finds what the first made.
 """
 
+import ast
 import dataclasses
 import hashlib
 import inspect
@@ -22,6 +23,8 @@ from pydantic import BaseModel, TypeAdapter
 from pipeline.errors import InputError
 
 R = TypeVar("R")
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("pipeline", "targets", "calibration")
 
 LIBRARIES = (
     "torch", "torchvision", "timm", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime",
@@ -86,11 +89,27 @@ def write_atomic(file: Path, content: str | bytes) -> None:
 
 @cache
 def _code_of(module_file: str) -> str:
-    """Digest of the room that `module_file` stands in: its folder, or itself at the top of a package."""
-    file = Path(module_file)
-    top = file.parent.name in ("pipeline", "targets", "calibration")
-    sources = [file] if top else sorted(file.parent.glob("*.py"))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    """Digest of the project's code that `module_file` can reach by its imports, itself included."""
+    reached, left = set[Path](), [Path(module_file)]
+    while left:
+        file = left.pop()
+        if file not in reached:
+            reached.add(file)
+            left += _imported(file)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(reached))).hexdigest()
+
+
+@cache
+def _imported(file: Path) -> tuple[Path, ...]:
+    """The project's modules that the source of `file` imports, anywhere in it."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    ours = [ROOT.joinpath(*name.split(".")) for name in names if name.split(".")[0] in PACKAGES]
+    return tuple(place.with_suffix(".py") for place in ours if place.with_suffix(".py").is_file())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ Everything random comes from (seed, epoch), so a run that was killed after an ep
 same bytes as one that was not.
 """
 
+import io
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from pipeline.networks import count_macs, count_parameters, example_inputs, save
 from pipeline.progress import Meter
 from pipeline.recipe import Augmentation
 from pipeline.results import EpochRecord, NetworkResult, PreparedData
+from pipeline.store import write_atomic
 
 SETTLING = 1024  # training samples that batch normalisation's statistics are measured on
 WARM_UP = 0.1  # share of training during which the learning rate rises
@@ -218,9 +220,9 @@ def _save(
     }
     file = _checkpoint(folder)
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(".part")
-    torch.save(state, beside)
-    beside.replace(file)
+    content = io.BytesIO()  # so that a full disk is an OSError, as everywhere, not one of torch's own
+    torch.save(state, content)
+    write_atomic(file, content.getvalue())
 
 
 def _resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does: threads that wait leave the cores to others
 
 from pipeline.context import RunContext
 from pipeline.results import ExportedFile, NetworkResult, PreparedData

@@ -29,10 +29,14 @@ def test_locks_name_no_address() -> None:
         assert "://" not in file.read_text(), file
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IN_CODE_MARKS = r"`((?:docs|benchmarks|recipes|pipeline|targets|calibration|requirements)/[\w./-]+)`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_link_to_files_that_exist(page: Path) -> None:
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / link).exists(), link
     # the pages also name files in code marks
-    for name in re.findall(r"`((?:docs|benchmarks|recipes|pipeline|targets|calibration|requirements)/[\w./-]+)`", page.read_text()):
+    for name in re.findall(IN_CODE_MARKS, page.read_text()):
         assert (ROOT / name).exists(), name

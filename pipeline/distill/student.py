@@ -82,14 +82,3 @@ def _notes(student: StudentSettings) -> tuple[str, ...]:
         return ()
     taken = "embeddings" if student.start == "embeddings" else "embeddings and evenly spread layers"
     return (f"starts from its teacher's {taken}; the word embeddings stay as they are",)
-
-
-def teacher_note(teacher: NetworkResult, naive: NetworkResult | None) -> str | None:
-    """What a reader must know where the teacher is no better than a student trained without it."""
-    if naive is None or teacher.accuracy.value > naive.accuracy.value:
-        return None
-    return (
-        f"the teacher ({100 * teacher.accuracy.value:.2f}%) is no better than the student trained on labels alone "
-        f"({100 * naive.accuracy.value:.2f}%): there is little to distil; "
-        "train the teacher longer or use a stronger one"
-    )

@@ -1,6 +1,7 @@
 """A model file's operators, tensors and constants, read the same way from ONNX and TFLite."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,19 @@ import numpy as np
 from pipeline.results import Format
 from targets.runtimes.base import operator_name
 
+# TFLite's dtypes that numpy has too; others (int4, string ...) are counted in bytes alone.
+NUMBERS = frozenset({"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"})
+
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor stored in the file. `dtype` is numpy's name."""
+    """A tensor stored in the file. `dtype` is numpy's name; `least` the least number in it, 0 if it is empty."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     bytes: int
+    least: float
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,12 @@ class Graph:
     constants: dict[str, Constant]
     dtypes: dict[str, str]
 
-    @property
+    @cached_property
     def makers(self) -> dict[str, Operator]:
         """The operator that makes each tensor."""
         return {name: operator for operator in self.operators for name in operator.outputs}
 
-    @property
+    @cached_property
     def takers(self) -> dict[str, list[Operator]]:
         """The operators that take each tensor."""
         taken: dict[str, list[Operator]] = {}
@@ -51,6 +56,16 @@ class Graph:
             for name in operator.inputs:
                 taken.setdefault(name, []).append(operator)
         return taken
+
+    @cached_property
+    def fixed(self) -> frozenset[str]:
+        """Tensors that are the same for every input: constants, and what is made of constants alone (a weight
+        stored in 16 bits and cast, for example). The operators stand in the order in which they run."""
+        known = set(self.constants)
+        for operator in self.operators:
+            if operator.inputs and known.issuperset(operator.inputs):
+                known.update(operator.outputs)
+        return frozenset(known)
 
 
 def read_graph(file: Path, format_name: Format) -> Graph:
@@ -81,9 +96,14 @@ def _read_onnx(file: Path) -> Graph:
 
 
 def _onnx_constant(tensor: Any, name: str) -> Constant:
-    dtype = _onnx_dtype(tensor.data_type)
-    shape = tuple(tensor.dims)
-    return Constant(name, dtype, shape, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+    from onnx import numpy_helper
+
+    values = numpy_helper.to_array(tensor)
+    return Constant(name, _onnx_dtype(tensor.data_type), tuple(tensor.dims), values.nbytes, _least(values))
+
+
+def _least(values: np.ndarray) -> float:
+    return float(values.min()) if values.size else 0.0
 
 
 def _onnx_dtype(number: int) -> str:
@@ -112,7 +132,8 @@ def _read_tflite(file: Path) -> Graph:
             data = model.buffers[tensor.buffer].data
             if data is not None and len(data):
                 shape = tuple(int(size) for size in tensor.shape) if tensor.shape is not None else ()
-                constants[name] = Constant(name, dtypes[name], shape, len(data))
+                numbers = np.frombuffer(data, dtypes[name]) if dtypes[name] in NUMBERS else np.zeros(0)
+                constants[name] = Constant(name, dtypes[name], shape, len(data), _least(numbers))
         for operator in subgraph.operators:
             code = model.operatorCodes[operator.opcodeIndex]
             kind = (

@@ -76,10 +76,10 @@ def float_operators(graph: Graph, format_name: Format) -> Counter[str]:
     for operator in graph.operators:
         if operator.kind in CONVERSIONS:
             continue
-        inputs = [
-            name for name in operator.inputs if graph.dtypes.get(name) in FLOATS and not _is_constant(graph, name)
-        ]
-        outputs = [name for name in operator.outputs if graph.dtypes.get(name) in FLOATS]
+        inputs, outputs = (
+            [name for name in names if graph.dtypes.get(name) in FLOATS and name not in graph.fixed]
+            for names in (operator.inputs, operator.outputs)
+        )
         if format_name == "onnx":
             inputs = [name for name in inputs if name not in makers or makers[name].kind != "dequantize-linear"]
             outputs = [
@@ -90,26 +90,26 @@ def float_operators(graph: Graph, format_name: Format) -> Counter[str]:
     return counted
 
 
-def _is_constant(graph: Graph, name: str) -> bool:
-    """A constant, or made of constants alone: a weight stored in 16 bits and cast, for example."""
-    maker = graph.makers.get(name)
-    return name in graph.constants or (maker is not None and all(_is_constant(graph, given) for given in maker.inputs))
-
-
 def check_quantized(file: ExportedFile, *, allow_float_fallback: bool = True) -> None:
     """Opens `file` in its runtime and looks into it. Raises InputError if weights of convolutions, matrix products
     or embeddings are not of the scheme's dtype, if inputs or outputs are not of the dtype asked for, or if operators
     compute in float where the profile does not allow it. Token ids and masks stay integers in every scheme."""
+    _check_io(file)
     graph = read_graph(file.file, file.format)
     wanted = WEIGHT_DTYPES[file.scheme]
-    wrong = [weight for weight in layer_weights(graph) if weight.dtype not in wanted]
+    weights = layer_weights(graph)
+    if not weights:
+        raise InputError(
+            f"the {file.label} {file.format} file has no convolution, matrix product or embedding with weights of its "
+            "own, so nothing shows that it is quantized; choose another student"
+        )
+    wrong = [weight for weight in weights if weight.dtype not in wanted]
     if wrong:
         kinds = Counter(f"{weight.operator} ({weight.dtype})" for weight in wrong)
         raise InputError(
             f"the {file.label} {file.format} file is not what its name says: weights of {_listed(kinds)} are not "
             f"{' or '.join(wanted)}; choose another quantization.scheme for the target, or another student"
         )
-    _check_io(file)
     left = float_operators(graph, file.format)
     if left and not allow_float_fallback:
         raise InputError(

@@ -11,11 +11,11 @@ from calibration.ranges import DESCRIPTIONS, Ranges, activation_ranges, passes
 from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.progress import Meter
+from pipeline.quantize.graph import read_graph
 from pipeline.quantize.inspect import check_quantized, describe_quantized
+from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.onnx_graph import (
     name_nodes,
-    nodes_at_masks,
-    nodes_before_layers,
     quantize_io,
     store_weights_in_16_bits,
 )
@@ -206,9 +206,11 @@ def _quantized_model(prepared: Path, operators: list[str], ranges: Ranges, quant
 
     types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
     model = load_model_with_shape_infer(prepared)
-    left_out = nodes_at_masks(model, ranges)
+    graph = read_graph(prepared, "onnx")
+    float_parts = mask_operators(graph, ranges)
     if quantization.allow_float_fallback:
-        left_out += nodes_before_layers(model)
+        float_parts += operators_before_layers(graph)
+    made_in_float = {operator.outputs[0] for operator in float_parts}
     ends = {name: tuple(np.array(end, dtype=np.float32) for end in pair) for name, pair in ranges.items()}
     settings: dict[str, Any] = {
         "model": model,
@@ -218,7 +220,7 @@ def _quantized_model(prepared: Path, operators: list[str], ranges: Ranges, quant
         "activation_qType": types[quantization.onnx_activations],
         "tensors_range": TensorsData(CalibrationMethod.MinMax, ends),
         "nodes_to_quantize": [],
-        "nodes_to_exclude": sorted(set(left_out)),
+        "nodes_to_exclude": [node.name for node in model.graph.node if made_in_float.intersection(node.output)],
         "op_types_to_quantize": operators,
         "extra_options": {},
     }

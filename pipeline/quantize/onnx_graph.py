@@ -1,14 +1,11 @@
 """Changes to ONNX graphs around quantization: weights in 16 bits, inputs and outputs in 8, and who stays float."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from pipeline.quantize.inspect import LAYERS
-from pipeline.quantize.samples import MASK
 from targets.profile import IoType
-from targets.runtimes.base import operator_name
 
 PIXEL_SCALE = 1.0  # inputs of images are pixels, whole numbers 0..255: stored exactly
 SCORE_SCALE = 1 / 256  # outputs are softmax scores in [0, 1]; LiteRT's quantizer stores them the same way
@@ -47,25 +44,6 @@ def name_nodes(model: Any) -> None:
     """Gives every node without a name one: quantizers leave out nodes by name."""
     for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
-
-
-def nodes_before_layers(model: Any) -> list[str]:
-    """Names of the nodes that no convolution, matrix product or embedding stands before: the arithmetic on pixels
-    and masks. In 8 bits it would only be rounded; it is cheap as it is."""
-    behind: set[str] = set()
-    names = []
-    for node in model.graph.node:
-        if operator_name(node.op_type) in LAYERS or behind.intersection(node.input):
-            behind.update(node.output)
-        else:
-            names.append(node.name)
-    return names
-
-
-def nodes_at_masks(model: Any, ranges: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Names of the nodes that take or give an activation whose range holds a mask (`MASK`)."""
-    masks = {name for name, (low, high) in ranges.items() if max(-low, high) > MASK}
-    return [node.name for node in model.graph.node if masks.intersection((*node.input, *node.output))]
 
 
 def quantize_io(model: Any, dtype: IoType) -> dict[str, str]:

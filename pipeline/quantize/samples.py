@@ -1,4 +1,4 @@
-"""The calibration samples of a model file, from the prepared data's training split."""
+"""What is known of activations: calibration samples from the training split, and an image input's range."""
 
 from calibration.manifest import CalibrationManifest
 from calibration.select import select
@@ -7,10 +7,6 @@ from pipeline.feeds import feeds
 from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
 from targets.runtimes.base import RuntimeOptions, open_model
-
-# Activations beyond this are masks: padding is shut out of the attention by adding the least float to its scores.
-# They can't share 8 bits with anything.
-MASK = 1e30
 
 # An image input's range is known, not measured: scale 1, zero point 0 or -128. Apps that feed a uint8 input hand over
 # its bytes as they are, whatever scale calibration would have found.

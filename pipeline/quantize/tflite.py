@@ -13,7 +13,8 @@ from pipeline.context import RunContext
 from pipeline.progress import Meter
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.inspect import check_quantized, describe_quantized
-from pipeline.quantize.samples import MASK, PIXELS, calibration_manifest, calibration_stream
+from pipeline.quantize.keep_float import mask_operators, operators_before_layers
+from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
 from pipeline.quiet import quiet
 from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
@@ -68,7 +69,8 @@ def quantize_tflite(
             ranges = _calibrate(export.file, stream, meter)
             if data.task == "image-classification":
                 _set_pixel_range(ranges, export.file)
-            _leave_masks_in_float(quantizer, export.file, ranges)
+            else:
+                _keep_masks_in_float(quantizer, export.file, ranges)
             manifest = calibration_manifest(export, data, calibration, stream, METHOD)
         with quiet():
             content = quantizer.quantize(ranges, enable_progress_report=False).quantized_model
@@ -186,15 +188,12 @@ def _set_pixel_range(ranges: Ranges, file: Path) -> None:
         }
 
 
-def _leave_masks_in_float(quantizer: Any, file: Path, ranges: Ranges) -> None:
-    """Keeps the operators that take or give a mask from being quantized: in 8 bits it would end at the least of the
-    attention's scores, and padding would be attended to."""
+def _keep_masks_in_float(quantizer: Any, file: Path, ranges: Ranges) -> None:
+    """Leaves the operators that make, take or give the attention's mask as they are."""
     from ai_edge_quantizer import qtyping
 
-    masks = {name for name, ends in ranges.items() if ends and max(-ends["min"].min(), ends["max"].max()) > MASK}
-    for operator in read_graph(file, "tflite").operators:
-        if masks.intersection((*operator.inputs, *operator.outputs)):
-            place = f"^{re.escape(operator.outputs[0])};?$"
-            quantizer.update_quantization_recipe(
-                place, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize"
-            )
+    graph = read_graph(file, "tflite")
+    ends = {name: (float(found["min"].min()), float(found["max"].max())) for name, found in ranges.items() if found}
+    for operator in (*operators_before_layers(graph), *mask_operators(graph, ends)):
+        place = "^" + re.escape("".join(f"{name};" for name in operator.outputs)) + "$"  # the quantizer's own form
+        quantizer.update_quantization_recipe(place, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize")

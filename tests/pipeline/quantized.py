@@ -1,5 +1,8 @@
 """What the tests of quantized files share."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
 from pipeline.feeds import feeds
@@ -25,3 +28,9 @@ def scores_of(file: ExportedFile, data: PreparedData) -> np.ndarray:
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation of two arrays of scores."""
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+def without_padding(reviews: PreparedData, folder: Path) -> PreparedData:
+    """The reviews, all as long as the model takes: calibration never sees padding."""
+    np.save(folder / "lengths.npy", np.full_like(reviews.lengths, reviews.inputs.shape[1]))
+    return replace(reviews, fingerprint="without padding", lengths_file=folder / "lengths.npy")

@@ -12,7 +12,7 @@ from pipeline.data.batches import evaluation_batches, training_batches
 from pipeline.distill.cache import cache_teacher
 from pipeline.distill.losses import guided_loss, label_loss, student_schedule, teacher_logits
 from pipeline.distill.start import evenly_spread, principal_components, start_student
-from pipeline.distill.student import distill, teacher_note, train_naive
+from pipeline.distill.student import distill, train_naive
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.networks import example_inputs, load_network
@@ -266,14 +266,3 @@ def test_principal_components_are_orthonormal_and_keep_what_lies_in_few_directio
     basis = principal_components(flat, 5)
     torch.testing.assert_close(basis.T @ basis, torch.eye(5), atol=1e-5, rtol=0)
     torch.testing.assert_close(flat @ basis @ basis.T, flat, atol=1e-3, rtol=1e-3)
-
-
-def test_a_teacher_no_better_than_the_naive_student_is_told(digits: PreparedData, session_context: RunContext) -> None:
-    teacher = image_teacher(digits, session_context)
-    naive = train_naive(digits, teacher, IMAGE_STUDENT, IMAGE_DISTILLING, session_context)
-    assert teacher.accuracy.value > naive.accuracy.value
-    assert teacher_note(teacher, naive) is None
-    assert teacher_note(teacher, None) is None
-    note = teacher_note(naive, teacher)
-    assert note is not None
-    assert "no better than the student trained on labels alone" in note

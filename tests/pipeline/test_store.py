@@ -137,3 +137,12 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", writer, str(file)], env=environment, check=False)
     assert ended.returncode == 9
     assert file.read_text() == "old"
+
+
+def test_the_code_of_a_stage_is_all_that_it_can_reach() -> None:
+    from pipeline import store
+
+    root = Path(store.__file__).parents[1]
+    reached = {file.relative_to(root).as_posix() for file in store._imported(root / "pipeline/teacher.py")}
+    assert {"pipeline/training.py", "pipeline/networks.py", "pipeline/weights.py"} <= reached
+    assert "pipeline/gate.py" not in reached
