@@ -29,6 +29,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.quote
 
 bench-quick: $(STAMP)
 	@$(BIN)/python -m benchmarks --quick

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.record import ROOT, Bar, edgepress, quick_asked, scratch, write_result
 
 SETTINGS = (
-    "data.limit=400", "teacher.epochs=2", "distill.epochs=3", "distill.views=2", "prune.recovery_epochs=2",
+    "data.limit=400", "teacher.epochs=2", "distill.epochs=3", "distill.views=2", "prune.macs=0.8", "prune.recovery_epochs=2",
     "calibration.samples=32",
 )  # fmt: skip
 ARGUMENTS = (

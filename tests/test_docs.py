@@ -40,3 +40,9 @@ def test_pages_link_to_files_that_exist(page: Path) -> None:
     # the pages also name files in code marks
     for name in re.findall(IN_CODE_MARKS, page.read_text()):
         assert (ROOT / name).exists(), name
+
+
+def test_the_readme_quotes_the_results_as_they_are() -> None:
+    from benchmarks.quote import README, quoted
+
+    assert quoted(README.read_text()) == README.read_text()

@@ -11,16 +11,12 @@ from calibration.ranges import DESCRIPTIONS, Ranges, activation_ranges, passes
 from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.progress import Meter
+from pipeline.quantize.failures import quantizing
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.inspect import check_quantized, describe_quantized
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
-from pipeline.quantize.onnx_graph import (
-    name_nodes,
-    quantize_io,
-    store_weights_in_16_bits,
-)
+from pipeline.quantize.onnx_graph import name_nodes, quantize_io, store_weights_in_16_bits
 from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
-from pipeline.quiet import quiet
 from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
 from pipeline.store import file_sha256
@@ -82,16 +78,17 @@ def quantize_onnx(
         scratch.mkdir(exist_ok=True)
         manifest = None
         metadata: dict[str, str] = {}
-        if quantization.scheme == "float16":
-            model = _load(export.file)
-            store_weights_in_16_bits(model)
-        elif quantization.scheme == "int8-dynamic":
-            model = _dynamic(_prepare(export.file, scratch), quantization, preset, scratch)
-        else:
-            model, manifest = _static(export, data, quantization, calibration, scratch, meter)
-            if quantization.io_dtype != "float32":
-                metadata = quantize_io(model, quantization.io_dtype)
-        file = _save(model, metadata, folder / "model.onnx")
+        with quantizing("onnx", quantization.label):
+            if quantization.scheme == "float16":
+                model = _load(export.file)
+                store_weights_in_16_bits(model)
+            elif quantization.scheme == "int8-dynamic":
+                model = _dynamic(_prepare(export.file, scratch), quantization, preset, scratch)
+            else:
+                model, manifest = _static(export, data, quantization, calibration, scratch, meter)
+                if quantization.io_dtype != "float32":
+                    metadata = quantize_io(model, quantization.io_dtype)
+            file = _save(model, metadata, folder / "model.onnx")
         meter.advance()
         return _checked(export, quantization, file, key, manifest)
 
@@ -159,8 +156,7 @@ def _prepare(file: Path, scratch: Path) -> Path:
     # Shapes that an exporter wrote would be out of date where a quantizer transposes a weight.
     del model.graph.value_info[:]
     onnx.save(model, str(plain))
-    with quiet():
-        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+    quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
     model = _load(prepared)
     name_nodes(model)
     onnx.save(model, str(prepared))
@@ -178,11 +174,10 @@ def _static(
     prepared = _prepare(export.file, scratch)
     stream = calibration_stream(export, data, calibration)
     operators = _operators(prepared, quantization.allow_float_fallback)
-    with quiet():
-        ranges = activation_ranges(prepared, operators, stream, calibration.method, scratch, meter.advance)
-        if data.task == "image-classification":
-            ranges |= {spec.name: PIXELS for spec in _load(prepared).graph.input}
-        model = _quantized_model(prepared, operators, ranges, quantization)
+    ranges = activation_ranges(prepared, operators, stream, calibration.method, scratch, meter.advance)
+    if data.task == "image-classification":
+        ranges |= {spec.name: PIXELS for spec in _load(prepared).graph.input}
+    model = _quantized_model(prepared, operators, ranges, quantization)
     method = f"{DESCRIPTIONS[calibration.method]} ({calibration.method})"
     return model, calibration_manifest(export, data, calibration, stream, method)
 
@@ -246,20 +241,17 @@ def _dynamic(prepared: Path, quantization: Quantization, preset: str | None, scr
     per_channel, reduce_range = quantization.granularity == "per-channel", quantization.reduce_range
     if preset is None:
         quantized, weights = scratch / "quantized.onnx", types[quantization.onnx_weights]
-        with quiet():
-            quantize_dynamic(
-                prepared, quantized, per_channel=per_channel, reduce_range=reduce_range, weight_type=weights
-            )
+        quantize_dynamic(prepared, quantized, per_channel=per_channel, reduce_range=reduce_range, weight_type=weights)
         return _load(quantized)
-    with quiet():
-        from optimum.onnxruntime import ORTQuantizer
-        from optimum.onnxruntime.configuration import AutoQuantizationConfig
-        from transformers import PretrainedConfig
 
-        settings = getattr(AutoQuantizationConfig, preset)(is_static=False, per_channel=per_channel)
-        settings.reduce_range = reduce_range
-        wanted = _weights_wanted(quantization)
-        settings.weights_dtype = types[wanted] if wanted else settings.weights_dtype
-        quantizer = ORTQuantizer(prepared, config=PretrainedConfig())
-        folder = quantizer.quantize(quantization_config=settings, save_dir=scratch / "optimum", file_suffix="quantized")
+    from optimum.onnxruntime import ORTQuantizer
+    from optimum.onnxruntime.configuration import AutoQuantizationConfig
+    from transformers import PretrainedConfig
+
+    settings = getattr(AutoQuantizationConfig, preset)(is_static=False, per_channel=per_channel)
+    settings.reduce_range = reduce_range
+    wanted = _weights_wanted(quantization)
+    settings.weights_dtype = types[wanted] if wanted else settings.weights_dtype
+    quantizer = ORTQuantizer(prepared, config=PretrainedConfig())
+    folder = quantizer.quantize(quantization_config=settings, save_dir=scratch / "optimum", file_suffix="quantized")
     return _load(folder / f"{prepared.stem}_quantized.onnx")

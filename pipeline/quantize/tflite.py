@@ -11,11 +11,11 @@ from calibration.manifest import CalibrationManifest, write_manifest
 from calibration.stream import SampleStream
 from pipeline.context import RunContext
 from pipeline.progress import Meter
+from pipeline.quantize.failures import quantizing
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.inspect import check_quantized, describe_quantized
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
-from pipeline.quiet import quiet
 from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
 from pipeline.store import file_sha256
@@ -62,17 +62,17 @@ def quantize_tflite(
         total += min(calibration.samples, len(data.rows("train")))
 
     def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
-        quantizer = _quantizer(export.file, quantization)
         ranges, manifest = None, None
-        if static:
-            stream = calibration_stream(export, data, calibration)
-            ranges = _calibrate(export.file, stream, meter)
-            if data.task == "image-classification":
-                _set_pixel_range(ranges, export.file)
-            else:
-                _keep_masks_in_float(quantizer, export.file, ranges)
-            manifest = calibration_manifest(export, data, calibration, stream, METHOD)
-        with quiet():
+        with quantizing("tflite", quantization.label):
+            quantizer = _quantizer(export.file, quantization)
+            if static:
+                stream = calibration_stream(export, data, calibration)
+                ranges = _calibrate(export.file, stream, meter)
+                if data.task == "image-classification":
+                    _set_pixel_range(ranges, export.file)
+                else:
+                    _keep_masks_in_float(quantizer, export.file, ranges)
+                manifest = calibration_manifest(export, data, calibration, stream, METHOD)
             content = quantizer.quantize(ranges, enable_progress_report=False).quantized_model
         file = folder / "model.tflite"
         file.write_bytes(content)
@@ -111,29 +111,28 @@ def _checked(
 
 def _quantizer(file: Path, quantization: Quantization) -> Any:
     """An ai_edge_quantizer.Quantizer of `file` that knows what to do with each operator."""
-    with quiet():
-        from ai_edge_quantizer import qtyping
-        from ai_edge_quantizer.quantizer import Quantizer
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.quantizer import Quantizer
 
-        operators = qtyping.TFLOperationName
-        quantizer = Quantizer(str(file))
-        granularity = (
-            qtyping.QuantGranularity.CHANNELWISE
-            if quantization.granularity == "per-channel"
-            else qtyping.QuantGranularity.TENSORWISE
+    operators = qtyping.TFLOperationName
+    quantizer = Quantizer(str(file))
+    granularity = (
+        qtyping.QuantGranularity.CHANNELWISE
+        if quantization.granularity == "per-channel"
+        else qtyping.QuantGranularity.TENSORWISE
+    )
+    if quantization.scheme == "float16":
+        half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+        settings = qtyping.OpQuantizationConfig(
+            weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
         )
-        if quantization.scheme == "float16":
-            half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-            settings = qtyping.OpQuantizationConfig(
-                weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
-            )
-            quantizer.update_quantization_recipe(".*", operators.ALL_SUPPORTED, settings, "float_casting")
-        elif quantization.scheme == "int8-dynamic":
-            quantizer.add_dynamic_config(".*", operators.ALL_SUPPORTED, 8, granularity)
-        else:
-            quantizer.add_static_config(".*", operators.ALL_SUPPORTED, 8, 8, granularity)
-            quantizer.add_dynamic_config(".*", operators.EMBEDDING_LOOKUP, 8, granularity)  # has no static form
-            _quantize_io(quantizer, quantization.io_dtype)
+        quantizer.update_quantization_recipe(".*", operators.ALL_SUPPORTED, settings, "float_casting")
+    elif quantization.scheme == "int8-dynamic":
+        quantizer.add_dynamic_config(".*", operators.ALL_SUPPORTED, 8, granularity)
+    else:
+        quantizer.add_static_config(".*", operators.ALL_SUPPORTED, 8, 8, granularity)
+        quantizer.add_dynamic_config(".*", operators.EMBEDDING_LOOKUP, 8, granularity)  # has no static form
+        _quantize_io(quantizer, quantization.io_dtype)
     return quantizer
 
 
@@ -162,20 +161,18 @@ def _calibrate(file: Path, stream: SampleStream, meter: Meter) -> Ranges:
     ONNX file gets make the two agree more often. The profiler, in C++, finds what the calibrator's default mode
     finds, some ten times faster.
     """
-    with quiet():
-        from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
-        from ai_edge_quantizer.recipe_manager import RecipeManager
-        from ai_edge_quantizer.utils.qsv_utils import min_max_update
+    from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
-        calibrator = Calibrator(
-            file.read_bytes(),
-            num_threads=1,
-            mode=CalibrationMode.CALIBRATION_PROFILER_BASED,
-            qsv_update_func=min_max_update,
-        )
+    calibrator = Calibrator(
+        file.read_bytes(),
+        num_threads=1,
+        mode=CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_update_func=min_max_update,
+    )
     for chunk in stream.chunks():
-        with quiet():
-            calibrator.calibrate({SIGNATURE: list(chunk)}, RecipeManager())  # the profiler watches every tensor
+        calibrator.calibrate({SIGNATURE: list(chunk)}, RecipeManager())  # the profiler watches every tensor
         meter.advance(len(chunk))
     return calibrator.get_model_qsvs()
 

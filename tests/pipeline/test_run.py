@@ -14,7 +14,7 @@ from pipeline.store import file_sha256
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = (
-    "data.limit=300", "teacher.epochs=1", "distill.epochs=2", "distill.views=2", "prune.recovery_epochs=1",
+    "data.limit=300", "teacher.epochs=1", "distill.epochs=2", "distill.views=2", "prune.macs=0.8", "prune.recovery_epochs=1",
     "calibration.samples=16", "budgets={}",
 )  # fmt: skip
 RUN = (
@@ -57,7 +57,7 @@ def test_each_target_gets_both_formats_in_its_own_scheme(made: Path) -> None:
 
 
 def test_targets_share_one_teacher_and_one_student(made: Path) -> None:
-    for stage in ("teacher", "cache", "student", "pruned"):
+    for stage in ("teacher", "teacher-cache", "student", "naive", "prune"):
         folders = [folder for folder in (made / ".store").glob(f"{stage}/*") if folder.is_dir()]
         assert len(folders) == 1, stage
 
@@ -116,7 +116,7 @@ def test_a_missed_budget_is_exit_code_1_and_names_the_stage(made: Path) -> None:
     assert all(check["explanation"] for check in failed)
 
 
-@pytest.mark.parametrize("stage", ["teacher", "student", "export-tflite"])
+@pytest.mark.parametrize("stage", ["teacher", "student", "export"])
 def test_a_killed_run_resumes_to_the_same_bytes(made: Path, tmp_path: Path, stage: str) -> None:
     out = tmp_path / "out"
     # The other stages' results are taken over, so that only this one is made anew.

@@ -1,0 +1,66 @@
+"""Writes what the results say into the README, between its marks, so that no figure there is typed by hand."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "benchmarks/results"
+
+
+def quoted(text: str) -> str:
+    """`text` with each marked part made anew from the results."""
+    for name, make in (("demo", demo_table), ("measured", bars_table)):
+        part = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->"
+        text = re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _, part=part: part, text, flags=re.DOTALL)
+    return text
+
+
+def demo_table() -> str:
+    """What each target of the digits recipe got."""
+    result = json.loads((RESULTS / "main-recipes.json").read_text())["figures"]["digits-mobilenet"]
+    rows = [
+        "| target | file | accuracy (95%) | size | p90 on the host | against float32 |",
+        "|---|---|---|---|---|---|",
+    ]
+    networks = result["networks"]
+    size = f"{result['teacher_onnx_bytes'] / 1e6:.2f} MB"
+    rows.append(
+        f"| | teacher {networks['teacher']['name']} | {_accuracy(networks['teacher']['accuracy'])} | {size} | | |"
+    )
+    for role, words in (("naive", "without teacher"), ("student", "distilled"), ("pruned", "pruned")):
+        if networks[role]:
+            rows.append(f"| | {networks[role]['name']}, {words} | {_accuracy(networks[role]['accuracy'])} | | | |")
+    for target, got in result["targets"].items():
+        for name, file in got["files"].items():
+            smaller = f"{file['bytes'] / 1e6:.2f} MB ({file['times_smaller']:.1f}x smaller)"
+            faster = file["times_faster_than_float32"]
+            speed = f"{faster:.2f}x as fast" if faster else ""
+            p90 = f"{file['latency_ms']['p90']:.2f} ms"
+            rows.append(f"| {target} | {name} | {_accuracy(file['accuracy'])} | {smaller} | {p90} | {speed} |")
+    return "\n".join(rows)
+
+
+def _accuracy(accuracy: dict[str, Any]) -> str:
+    return f"{accuracy['value']:.2%} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
+
+
+def bars_table() -> str:
+    """Every bar of every result of the main job, met or missed."""
+    rows = ["| what | measured | asked for | | from |", "|---|---|---|---|---|"]
+    for file in sorted(RESULTS.glob("main-*.json")):
+        for bar in json.loads(file.read_text())["bars"]:
+            met = "met" if bar["met"] else "**missed**"
+            link = f"[{file.stem}](benchmarks/results/{file.name})"
+            rows.append(f"| {bar['name']} | {bar['value']:.4g} | {bar['op']} {bar['want']:g} | {met} | {link} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    README.write_text(quoted(README.read_text()))
+
+
+if __name__ == "__main__":
+    main()
