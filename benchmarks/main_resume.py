@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.record import ROOT, Bar, edgepress, quick_asked, scratch, write_result
 
 SETTINGS = (
-    "data.limit=400", "teacher.epochs=2", "distill.epochs=3", "distill.views=2", "prune.macs=0.8", "prune.recovery_epochs=2",
-    "calibration.samples=32",
+    "data.limit=400", "teacher.epochs=2", "distill.epochs=3", "distill.views=2", "prune.macs=0.8",
+    "prune.recovery_epochs=2", "distill.compare_naive=true", "calibration.samples=32",
 )  # fmt: skip
 ARGUMENTS = (
     "run", "recipes/digits-mobilenet.yaml", "--target", "pixel8", "--target", "coral_dev", "--no-latency",

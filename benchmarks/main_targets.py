@@ -3,20 +3,16 @@
 from benchmarks.record import Bar, edgepress, quick_asked, scratch, write_result
 
 TARGETS = ("pixel8", "rpi4", "coral_dev")
-SHORT = (
-    "teacher.epochs=1",
-    "distill.epochs=1",
-    "prune.macs=1",
-    "distill.compare_naive=false",
-    "data.limit=500",
-)
+# Less training than the recipe has makes what targets share cheaper, so the ratio is higher than the recipe's own.
+LIGHT = ("teacher.epochs=2", "distill.epochs=4", "distill.compare_naive=false")
+SHORT = ("teacher.epochs=1", "distill.epochs=1", "distill.compare_naive=false", "data.limit=500")
 
 
 def seconds_for(targets: tuple[str, ...], quick: bool) -> float:
     """A run from nothing, in a store of its own."""
     with scratch() as out:
         names = [word for name in targets for word in ("--target", name)]
-        sets = [word for setting in SHORT if quick for word in ("--set", setting)]
+        sets = [word for setting in (SHORT if quick else LIGHT) for word in ("--set", setting)]
         ended = edgepress("run", "recipes/digits-mobilenet.yaml", *names, *sets, "--no-latency", "--out", str(out))
     if ended.code not in (0, 1):
         raise SystemExit(ended.output)
@@ -25,20 +21,15 @@ def seconds_for(targets: tuple[str, ...], quick: bool) -> float:
 
 def main() -> None:
     quick = quick_asked()
-    rounds = 1 if quick else 2
-    one, three = [], []
-    for _ in range(rounds):  # in turn, so that both see the same machine
-        one.append(seconds_for(TARGETS[:1], quick))
-        three.append(seconds_for(TARGETS, quick))
-    ratios = [b / a for a, b in zip(one, three, strict=True)]
+    one, three = seconds_for(TARGETS[:1], quick), seconds_for(TARGETS, quick)
     figures = {
         "targets": list(TARGETS),
         "one_target_seconds": one,
         "three_targets_seconds": three,
-        "ratios": ratios,
+        "settings": list(LIGHT),
     }
-    worst = Bar("three targets against one, worst ratio of total time", max(ratios), "<=", 1.3)
-    write_result("main-targets", figures, [worst], quick)
+    bar = Bar("three targets against one: ratio of total time, latency left out", three / one, "<=", 1.3)
+    write_result("main-targets", figures, [bar], quick)
 
 
 main()

@@ -20,7 +20,7 @@ def quoted(text: str) -> str:
 
 def demo_table() -> str:
     """What each target of the digits recipe got."""
-    result = json.loads((RESULTS / "main-recipes.json").read_text())["figures"]["digits-mobilenet"]
+    result = json.loads((RESULTS / "main-digits.json").read_text())["figures"]
     rows = [
         "| target | file | accuracy (95%) | size | p90 on the host | against float32 |",
         "|---|---|---|---|---|---|",

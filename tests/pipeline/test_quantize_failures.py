@@ -15,9 +15,9 @@ from tests.pipeline.quantized import FEW
 
 
 def test_a_quantizers_own_error_is_told_with_the_scheme_and_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"tflite file can't be quantized to int8-static.*KeyError.*choose another"):
-        with quantizing("tflite", "int8-static"):
-            raise KeyError("tensor 7")
+    told = r"tflite file can't be quantized to int8-static.*KeyError.*choose another"
+    with pytest.raises(InputError, match=told), quantizing("tflite", "int8-static"):
+        raise KeyError("tensor 7")
 
 
 @pytest.mark.parametrize("error", [InputError("told"), CalibrationError("told"), OSError("no space"), MemoryError()])

@@ -1,22 +1,14 @@
-"""The two ready recipes from nothing, as a user runs them: time, memory, accuracy, agreement, size.
-
-`make demo` is the digits recipe. The figures are read from the bundles' own report.json.
-"""
+"""A ready recipe from nothing, as a user runs it, read from the bundles' own report.json."""
 
 import json
 from typing import Any
 
-from benchmarks.record import Bar, edgepress, quick_asked, scratch, write_result
-
-SHORT = {
-    "digits-mobilenet": ("data.limit=500", "teacher.epochs=1", "distill.epochs=1", "prune.recovery_epochs=1"),
-    "sentiment-tinybert": ("data.limit=300", "teacher.epochs=1", "distill.epochs=1"),
-}
+from benchmarks.record import edgepress, scratch
 
 
-def run_recipe(name: str, quick: bool) -> dict[str, Any]:
+def run_recipe(name: str, settings: tuple[str, ...] = ()) -> dict[str, Any]:
     """A run in an empty store, and one more that should find everything made."""
-    sets = [word for setting in SHORT[name] if quick for word in ("--set", setting)]
+    sets = [word for setting in settings for word in ("--set", setting)]
     with scratch() as out:
         arguments = ("run", f"recipes/{name}.yaml", *sets, "--out", str(out))
         first = edgepress(*arguments)
@@ -29,7 +21,6 @@ def run_recipe(name: str, quick: bool) -> dict[str, Any]:
             "seconds": first.seconds,
             "peak_memory_mb": first.peak_mb,
             "second_run_seconds": again.seconds,
-            "table": first.output[first.output.rfind("target") :].splitlines() if first.code == 0 else [],
             "networks": {
                 role: network and {key: network[key] for key in ("name", "accuracy", "parameters", "macs")}
                 for role, network in reports[0]["networks"].items()
@@ -64,28 +55,3 @@ def int8_agreements(result: dict[str, Any]) -> list[float]:
     return [
         share for target in result["targets"].values() for pair, share in target["agreement"].items() if ".int8" in pair
     ]
-
-
-def main() -> None:
-    quick = quick_asked()
-    digits, text = run_recipe("digits-mobilenet", quick), run_recipe("sentiment-tinybert", quick)
-    teacher = text["networks"]["teacher"]["accuracy"]["value"]
-    kept = min(file["accuracy"]["value"] for file in int8_files(text)) / teacher
-    bars = [
-        Bar("digits: minutes for make demo after set-up", digits["seconds"] / 60, "<=", 8),
-        Bar("digits: peak memory, MB", digits["peak_memory_mb"], "<=", 4000),
-        Bar("digits: held-out samples", digits["networks"]["teacher"]["accuracy"]["total"], ">=", 1000),
-        Bar("digits: most points any INT8 file loses to the teacher",
-            max(file["points_lost_to_teacher"] for file in int8_files(digits)), "<=", 1.5),
-        Bar("digits: least agreement of ONNX and TFLite INT8", min(int8_agreements(digits)), ">=", 0.98),
-        Bar("digits: least times smaller than the teacher's float32 ONNX",
-            min(file["times_smaller"] for file in int8_files(digits)), ">=", 8),
-        Bar("sentiment: minutes", text["seconds"] / 60, "<=", 25),
-        Bar("sentiment: least share of the teacher's accuracy that an INT8 file keeps", kept, ">=", 0.95),
-        Bar("sentiment: least times smaller than the teacher's float32 ONNX",
-            min(file["times_smaller"] for file in int8_files(text)), ">=", 4),
-    ]  # fmt: skip
-    write_result("main-recipes", {"digits-mobilenet": digits, "sentiment-tinybert": text}, bars, quick)
-
-
-main()
