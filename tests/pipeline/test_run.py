@@ -14,9 +14,8 @@ from pipeline.store import file_sha256
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = (
-    "data.limit=300", "teacher.epochs=1", "distill.epochs=2", "distill.views=2", "prune.macs=0.8", "prune.recovery_epochs=1",
-    "distill.compare_naive=true",
-    "calibration.samples=16", "budgets={}",
+    "data.limit=300", "teacher.epochs=1", "distill.epochs=2", "distill.views=2", "distill.compare_naive=true",
+    "prune.macs=0.8", "prune.recovery_epochs=1", "calibration.samples=16", "budgets={}",
 )  # fmt: skip
 RUN = (
     "run", str(ROOT / "recipes/digits-mobilenet.yaml"), "--target", "pixel8", "--target", "coral_dev",
