@@ -1,14 +1,14 @@
 """The digits recipe from nothing, as `make demo` runs it: time, memory, accuracy, agreement, size."""
 
 from benchmarks.recipes import int8_agreements, int8_files, run_recipe
-from benchmarks.record import Bar, quick_asked, write_result
+from benchmarks.record import Bar, asked, write_result
 
 SHORT = ("data.limit=500", "teacher.epochs=1", "distill.epochs=1")
 
 
 def main() -> None:
-    quick = quick_asked()
-    found = run_recipe("digits-mobilenet", SHORT if quick else ())
+    options = asked()
+    found = run_recipe("digits-mobilenet", SHORT if options.quick else (), options.keep)
     files = int8_files(found)
     lost = max(file["points_lost_to_teacher"] for file in files)
     smaller = min(file["times_smaller"] for file in files)
@@ -20,7 +20,7 @@ def main() -> None:
         Bar("digits: least agreement of ONNX and TFLite INT8", min(int8_agreements(found)), ">=", 0.98),
         Bar("digits: least times that an INT8 file is smaller than the teacher's float32 ONNX", smaller, ">=", 8),
     ]
-    write_result("main-digits", found, bars, quick)
+    write_result("main-digits", found, bars, options.quick)
 
 
 main()

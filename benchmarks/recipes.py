@@ -1,15 +1,16 @@
 """A ready recipe from nothing, as a user runs it, read from the bundles' own report.json."""
 
 import json
+from pathlib import Path
 from typing import Any
 
-from benchmarks.record import edgepress, scratch
+from benchmarks.record import edgepress, kept_or_scratch
 
 
-def run_recipe(name: str, settings: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A run in an empty store, and one more that should find everything made."""
+def run_recipe(name: str, settings: tuple[str, ...] = (), keep: Path | None = None) -> dict[str, Any]:
+    """A run in an empty store, and one more that should find everything made. `keep` is a folder that stays."""
     sets = [word for setting in settings for word in ("--set", setting)]
-    with scratch() as out:
+    with kept_or_scratch(keep) as out:
         arguments = ("run", f"recipes/{name}.yaml", *sets, "--out", str(out))
         first = edgepress(*arguments)
         if first.code not in (0, 1):

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,10 +83,21 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def quick_asked() -> bool:
+def kept_or_scratch(folder: Path | None) -> AbstractContextManager[Path]:
+    """`folder`, which stays, or one that is gone at the end."""
+    return scratch() if folder is None else nullcontext(folder)
+
+
+def asked() -> argparse.Namespace:
+    """The options of every benchmark."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--keep", type=Path, help="leaves what the recipes made in this folder")
     parser.add_argument("--quick", action="store_true", help="a short form, to see that it runs; writes no result")
-    return bool(parser.parse_args().quick)
+    return parser.parse_args()
+
+
+def quick_asked() -> bool:
+    return bool(asked().quick)
 
 
 def write_result(name: str, figures: dict[str, Any], bars: list[Bar], quick: bool) -> None:
