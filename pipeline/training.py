@@ -75,7 +75,7 @@ def learning_rate(schedule: Schedule, share: float) -> float:
 def samples_of(data: PreparedData, epochs: int) -> int:
     """Samples that a training and its evaluations pass through the network: the total of its progress
     line."""
-    train, validation, test = (len(data.rows(split)) for split in ("train", "validation", "test"))
+    train, validation, test = len(data.rows("train")), len(data.rows("validation")), len(data.rows("test"))
     return epochs * (train + validation) + validation * (epochs == 0) + test
 
 
