@@ -107,8 +107,9 @@ def test_a_changed_byte_is_refused(made: Path, tmp_path: Path) -> None:
         assert "Traceback" not in ended.stderr
 
 
-def test_a_missed_budget_is_exit_code_1_and_names_the_stage(made: Path) -> None:
-    ended = call(*RUN, "--out", str(made), "--set", "budgets={accuracy: {min: 1.0}}")
+def test_a_missed_budget_is_exit_code_1_and_names_the_stage(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / ".store", tmp_path / ".store")
+    ended = call(*RUN, "--out", str(tmp_path), "--set", "budgets={accuracy: {min: 1.0}}")
     answer = json.loads(ended.stdout)
     assert ended.returncode == 1
     failed = [check for release in answer for check in release["checks"] if not check["passed"]]
