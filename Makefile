@@ -12,7 +12,7 @@ STAMP := .venv/.installed
 setup: $(STAMP)
 
 $(STAMP): requirements/lock.txt requirements/install pyproject.toml
-	@echo "Setting up .venv from the lock (about 3 GB to download the first time)"
+	@echo "Setting up .venv from the lock (several gigabytes to download the first time)"
 	@requirements/install "$(PYTHON)"
 	@touch $@
 

@@ -66,7 +66,7 @@ def examine() -> list[Finding]:
 
 def _enough_memory(megabytes: int) -> tuple[bool, bool, str | None]:
     enough = megabytes >= 4000
-    return enough, False, None if enough else "the ready recipes are measured to need up to 4 GB"
+    return enough, False, None if enough else "less than the 4 GB that the digits recipe may take"
 
 
 def _package(distribution: str, module: str, needed: bool, purpose: str, install: str) -> Finding:
