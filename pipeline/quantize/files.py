@@ -1,0 +1,33 @@
+"""A quantized file as a result: looked into, and with the record of its calibration beside it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from calibration.manifest import CalibrationManifest, write_manifest
+from pipeline.quantize.inspect import check_quantized, describe_quantized
+from pipeline.results import ExportedFile
+from pipeline.store import file_sha256
+from targets.profile import Quantization
+
+
+def quantized_file(
+    export: ExportedFile, quantization: Quantization, file: Path, key: str, manifest: CalibrationManifest | None
+) -> ExportedFile:
+    """What was made of `export`: `file`, with `calibration.json` beside it where there is a `manifest`.
+
+    Raises InputError if it is not what `quantization` says (`check_quantized`).
+    """
+    notes: tuple[str, ...] = manifest.notes if manifest else ()
+    written = write_manifest(manifest, file.with_name("calibration.json")) if manifest else None
+    made = replace(
+        export,
+        fingerprint=key,
+        file=file,
+        scheme=quantization.scheme,
+        io_dtype=quantization.io_dtype,
+        bytes=file.stat().st_size,
+        sha256=file_sha256(file),
+        calibration_manifest=written,
+    )
+    check_quantized(made, allow_float_fallback=quantization.allow_float_fallback)
+    return replace(made, notes=(*export.notes, *notes, *describe_quantized(made)))
