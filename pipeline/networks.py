@@ -7,7 +7,7 @@ token_type_ids, each [B, L]. Normalisation, and resizing where a teacher wants a
 import difflib
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,8 @@ class TextNetwork(nn.Module):
 def build_network(architecture: dict[str, Any]) -> nn.Module:
     """The network with random weights (torch's generator), pruning re-applied. `architecture` is plain JSON:
 
-    - `kind: timm`: model, width, classes, input_size, mean, std; `shapes` of a pruned body (`reshape_body`);
+    - `kind: timm`: model, width, classes, input_size, mean, std; `shapes` of a pruned body
+      (`reshape_body`), `dropout` before the classifier;
     - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels, and the
       names of parameters that training leaves alone (`frozen`).
 
@@ -64,6 +65,8 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
     if architecture["kind"] == "timm":
         body = timm_body(architecture["model"], architecture["classes"], architecture.get("width", 1.0))
         reshape_body(body, architecture.get("shapes", {}))
+        if "dropout" in architecture:
+            cast(Any, body).drop_rate = architecture["dropout"]  # timm's classifiers read it in forward
         network = ImageNetwork(body, architecture["mean"], architecture["std"], architecture.get("input_size"))
         return network.to(memory_format=torch.channels_last)
     text = TextNetwork(_transformer(architecture))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.recipe import Recipe
+from pipeline.recipe import Ramp, Recipe
 from pipeline.results import Format
 from pipeline.student import StudentFamily, student_family
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
@@ -98,7 +98,8 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     shape = (
         f" x{recipe.student.width:g}" if recipe.task == "image-classification" else f", {recipe.student.layers} layers"
     )
-    soft = f"{distill.mode}, {distill.epochs} epochs, temperature {distill.temperature:g}, alpha {distill.alpha:g}"
+    soft = f"{distill.mode} soft targets ({distill.loss}), {distill.epochs} epochs"
+    soft += f", temperature {_figure(distill.temperature)}, alpha {_figure(distill.alpha)}"
     rows.append(("distill", f"{plan.family.name}{shape}, {soft}", every))
     if distill.compare_naive:
         rows.append(("naive", "the same student and training without the teacher", every))
@@ -115,6 +116,10 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     for target in plan.targets:
         rows.append(("gate", _describe_budgets(target.budgets), target.profile.id))
     return rows
+
+
+def _figure(value: float | Ramp) -> str:
+    return f"{value.start:g} to {value.end:g}" if isinstance(value, Ramp) else f"{value:g}"
 
 
 def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:

@@ -71,6 +71,26 @@ class Augmentation(Strict):
         return self.shift > 0 or self.mirror
 
 
+class Regularization(Strict):
+    """What keeps a training from learning its samples by heart, and from running on or away.
+
+    `ema`: the decay of a moving average of the weights, which is what is judged and kept. `patience`: epochs without
+    a better validation accuracy after which training stops. `clip_norm`: the largest norm of all gradients together.
+    `mixup`, `cutmix`: parameter of the Beta distribution that the share of the mixed images is drawn from; 0 mixes
+    none, and with both set each batch takes one of them.
+    """
+
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    mixup: float = Field(default=0.0, ge=0, le=10)
+    cutmix: float = Field(default=0.0, ge=0, le=10)
+
+    @property
+    def mixes(self) -> bool:
+        return self.mixup > 0 or self.cutmix > 0
+
+
 class TeacherSettings(Strict):
     """Any timm image model, or any transformers sequence classifier by folder or name.
 
@@ -88,6 +108,7 @@ class TeacherSettings(Strict):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     freeze: Literal["none", "embeddings", "backbone"] = "none"
     augmentation: Augmentation = Augmentation()  # of images; each epoch sees another view
+    regularization: Regularization = Regularization()
 
 
 class StudentSettings(Strict):
@@ -101,6 +122,7 @@ class StudentSettings(Strict):
     heads: int | None = Field(default=None, ge=1, le=16)
     feed_forward: int | None = Field(default=None, ge=32, le=4096)
     start: Literal["random", "embeddings", "layers"] = "random"  # what a TinyBERT takes from its teacher
+    dropout: float | None = Field(default=None, ge=0, lt=1)  # before the classifier; of texts in the layers too
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> "StudentSettings":
@@ -109,19 +131,81 @@ class StudentSettings(Strict):
         return self
 
 
+class Ramp(Strict):
+    """A figure that goes from `start` to `end` over the training, in a straight line or by half a cosine."""
+
+    start: float = Field(ge=0, le=100)
+    end: float = Field(ge=0, le=100)
+    shape: Literal["linear", "cosine"] = "linear"
+
+
+class FeatureMatch(Strict):
+    """One layer of the student learns from one of the teacher's, by the modules' names.
+
+    `hint`: mean squared error after a learned projection (FitNets); `attention`: where the activation is large
+    (attention transfer)."""
+
+    student: str
+    teacher: str
+    loss: Literal["hint", "attention"] = "hint"
+    weight: float = Field(default=1.0, gt=0)
+
+
+class LayerLosses(Strict):
+    """What a text student learns from its teacher's layers.
+
+    `tinybert`: embeddings, hidden states and attention scores layer by layer, narrower students through one learned
+    projection. `minilm`: relations between queries, keys and values of one teacher layer and the student's last.
+    `layer_map`: the teacher's layers that the student's learn from, from 1; `uniform` spreads them evenly, `last`
+    takes the teacher's last ones. The first `epochs` of the training, on top of `distill.epochs`, learn from layers
+    alone (TinyBERT's first phase); then `weight` times their loss joins that of the answers.
+    """
+
+    method: Literal["tinybert", "minilm"] = "tinybert"
+    layer_map: Literal["uniform", "last"] | tuple[int, ...] = "uniform"
+    epochs: int = Field(default=0, ge=0, le=10000)
+    weight: float = Field(default=0.0, ge=0)
+    learning_rate: float | None = Field(default=None, gt=0, lt=1)  # of the first phase; None: the training's
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> "LayerLosses":
+        if self.epochs == 0 and self.weight == 0:
+            raise ValueError("layers: give epochs (a first phase), weight (beside the answers), or both")
+        return self
+
+
 class DistillSettings(Strict):
-    """Hinton et al. 2015: loss = alpha * T^2 * KL(teacher_T || student_T) + (1 - alpha) * cross-entropy."""
+    """Hinton et al. 2015: loss = alpha * soft target loss + (1 - alpha) * cross-entropy with labels.
+
+    `loss` of the soft targets: `kl` (T^2 * KL of the softened answers), `mse` on logits, or `dist` (correlations).
+    After the `epochs`, `hard_label_epochs` more learn from labels alone.
+    """
 
     mode: Literal["cached", "online"] = "cached"
-    temperature: float = Field(default=4.0, gt=0, le=100)
-    alpha: float = Field(default=0.7, ge=0, le=1)
+    loss: Literal["kl", "mse", "dist"] = "kl"
+    temperature: float | Ramp = 4.0
+    alpha: float | Ramp = 0.7
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     epochs: int = Field(default=10, ge=1, le=10000)
+    hard_label_epochs: int = Field(default=0, ge=0, le=10000)
     learning_rate: float = Field(default=2e-3, gt=0, lt=1)
     weight_decay: float = Field(default=0.01, ge=0, lt=1)
     batch_size: int = Field(default=64, ge=1)
     views: int = Field(default=1, ge=1, le=64)  # augmented views of each sample; epoch e sees view e mod views
     augmentation: Augmentation = Augmentation()
+    regularization: Regularization = Regularization()
+    features: tuple[FeatureMatch, ...] = ()
+    layers: LayerLosses | None = None
     compare_naive: bool = False
+
+    @model_validator(mode="after")
+    def _figures_in_range(self) -> "DistillSettings":
+        for name, low, high in (("temperature", 1e-3, 100.0), ("alpha", 0.0, 1.0)):
+            value = getattr(self, name)
+            ends = (value.start, value.end) if isinstance(value, Ramp) else (value,)
+            if not all(low <= end <= high for end in ends):
+                raise ValueError(f"{name} is {' to '.join(f'{end:g}' for end in ends)}, expected {low:g} to {high:g}")
+        return self
 
 
 class PruneSettings(Strict):
@@ -164,9 +248,14 @@ class Recipe(Strict):
     def _known_schema_and_fitting_parts(self) -> "Recipe":
         if self.schema_version != SCHEMA:
             raise ValueError(f"schema {self.schema_version} is not known; this edgepress reads {SCHEMA}")
-        augmented = self.teacher.augmentation.varies or self.distill.augmentation.varies
-        if self.task == "text-classification" and augmented:
-            raise ValueError("augmentation is for images; remove it from this text recipe")
+        image = self.task == "image-classification"
+        for name, part in (("teacher", self.teacher), ("distill", self.distill)):
+            if not image and part.augmentation.varies:
+                raise ValueError(f"{name}.augmentation is for images; remove it from this text recipe")
+            if not image and part.regularization.mixes:
+                raise ValueError(f"{name}.regularization: mixup and cutmix are for images; remove them")
+        if image and self.distill.layers is not None:
+            raise ValueError("distill.layers is for texts; use distill.features for images")
         return self
 
 

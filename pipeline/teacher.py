@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from pipeline.context import RunContext
-from pipeline.data.batches import Batch
 from pipeline.errors import InputError
+from pipeline.labels import learn_labels
 from pipeline.networks import ImageNetwork, TextNetwork, build_network
 from pipeline.progress import Meter
 from pipeline.recipe import TeacherSettings
@@ -46,12 +45,11 @@ def teach(data: PreparedData, settings: TeacherSettings, context: RunContext) ->
             context.seed,
             settings.augmentation if settings.augmentation.varies else None,
             views=max(1, settings.epochs),
+            regularization=settings.regularization,
         )
 
-        def loss(logits: Tensor, batch: Batch, view: int) -> Tensor:
-            return functional.cross_entropy(logits, batch.labels, label_smoothing=settings.label_smoothing)
-
-        outcome = fit(network.to(device), data, loss, schedule, meter, folder)
+        learn = learn_labels(settings.regularization, settings.label_smoothing)
+        outcome = fit(network.to(device), data, learn, schedule, meter, folder)
         return network_result(
             network, data, outcome, folder=folder, key=key, role="teacher", name=teacher_name(settings),
             architecture=architecture, meter=meter,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.context import RunContext
-from pipeline.distill.losses import views_of
+from pipeline.distill.answers import views_of
 from pipeline.evaluate import predict
 from pipeline.networks import load_network
 from pipeline.progress import Meter

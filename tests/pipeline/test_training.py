@@ -16,14 +16,14 @@ from pipeline.networks import build_network
 from pipeline.progress import Meter
 from pipeline.recipe import Augmentation
 from pipeline.results import PreparedData
-from pipeline.training import WARM_UP, Fit, Schedule, fit, learning_rate, samples_of
+from pipeline.training import WARM_UP, Fit, Moment, Schedule, fit, learning_rate, samples_of
 from tests.pipeline.test_networks import BERT, MOBILENET
 
 SCHEDULE = Schedule(epochs=3, learning_rate=3e-3, weight_decay=0.01, batch_size=32, seed=0)
 
 
-def cross_entropy(logits: Tensor, batch: Batch, view: int) -> Tensor:
-    return functional.cross_entropy(logits, batch.labels)
+def cross_entropy(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+    return functional.cross_entropy(network(*batch.inputs), batch.labels)
 
 
 def small() -> nn.Module:
@@ -64,12 +64,12 @@ def test_a_killed_training_resumes_to_the_same_bytes(digits: PreparedData, tmp_p
     outcome = train(digits, tmp_path / "whole", whole)
     batches = 0
 
-    def dying(logits: Tensor, batch: Batch, view: int) -> Tensor:
+    def dying(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         nonlocal batches
         batches += 1
         if batches == killed_in * 7 + 3:  # 210 training samples make 7 batches
             raise KeyboardInterrupt
-        return cross_entropy(logits, batch, view)
+        return cross_entropy(network, batch, moment)
 
     broken = small()
     with pytest.raises(KeyboardInterrupt):
@@ -78,9 +78,9 @@ def test_a_killed_training_resumes_to_the_same_bytes(digits: PreparedData, tmp_p
     meter = Meter("fit", "samples", 1)
     seen: list[int] = []
 
-    def counting(logits: Tensor, batch: Batch, view: int) -> Tensor:
+    def counting(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         seen.append(len(batch.rows))
-        return cross_entropy(logits, batch, view)
+        return cross_entropy(network, batch, moment)
 
     again = fit(resumed, digits, counting, SCHEDULE, meter, tmp_path / "broken")
     assert sum(seen) == (3 - killed_in) * 210
@@ -98,10 +98,10 @@ def test_a_killed_text_training_resumes_to_the_same_bytes(reviews: PreparedData,
     whole = fresh()
     train(reviews, tmp_path / "whole", whole, schedule)
 
-    def dying(logits: Tensor, batch: Batch, view: int) -> Tensor:
-        if (tmp_path / "broken/resume/checkpoint.pt").exists():
+    def dying(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        if (tmp_path / "broken/resume/training.pt").exists():
             raise KeyboardInterrupt
-        return cross_entropy(logits, batch, view)
+        return cross_entropy(network, batch, moment)
 
     with pytest.raises(KeyboardInterrupt):
         fit(fresh(), reviews, dying, schedule, Meter("fit", "samples", 1), tmp_path / "broken")
@@ -113,11 +113,11 @@ def test_a_killed_text_training_resumes_to_the_same_bytes(reviews: PreparedData,
 def test_the_weights_of_the_best_validation_epoch_are_kept(digits: PreparedData, tmp_path: Path) -> None:
     calls = 0
 
-    def right_then_wrong(logits: Tensor, batch: Batch, view: int) -> Tensor:
+    def right_then_wrong(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         nonlocal calls
         calls += 1
         wrong = int(calls > 3 * 7)  # after the third epoch
-        return functional.cross_entropy(logits, (batch.labels + wrong) % 10)
+        return functional.cross_entropy(network(*batch.inputs), (batch.labels + wrong) % 10)
 
     network = small()
     schedule = Schedule(8, 1e-2, 0.01, 32, 0)
@@ -141,7 +141,7 @@ def test_statistics_are_those_of_the_weights_and_not_of_earlier_ones(digits: Pre
 
 
 def test_a_loss_that_is_no_number_is_the_settings_fault(digits: PreparedData, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"loss became (nan|inf) in epoch 1, step \d+; lower learning_rate"):
+    with pytest.raises(InputError, match=r"loss became (nan|inf) in epoch 1, step \d+ \(samples \d+.*lower learning_rate"):
         train(digits, tmp_path, small(), Schedule(1, 1e38, 0.0, 32, 0))
 
 
@@ -167,9 +167,9 @@ def test_no_epochs_leave_the_network_as_it_is_and_judge_it(digits: PreparedData,
 def test_epochs_take_turns_over_the_views(digits: PreparedData, tmp_path: Path) -> None:
     views: list[int] = []
 
-    def noting(logits: Tensor, batch: Batch, view: int) -> Tensor:
-        views.append(view)
-        return cross_entropy(logits, batch, view)
+    def noting(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        views.append(moment.view)
+        return cross_entropy(network, batch, moment)
 
     schedule = Schedule(3, 1e-3, 0.0, 210, 0, Augmentation(shift=0.1), views=2)
     fit(small(), digits, noting, schedule, Meter("fit", "samples", 1), tmp_path)
