@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.context import RunContext
 from pipeline.data.batches import evaluation_batches
-from pipeline.distill.answers import learn_answers, student_schedule, teacher_answers
+from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.errors import InputError
 from pipeline.networks import (
     ImageNetwork,
@@ -63,9 +63,10 @@ def prune(
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
-        objective = learn_answers(distilling, teacher_answers(data, teacher, cache, distilling, device))
+        answers = teacher_answers(data, teacher, cache, distilling, device, context.seed)
+        objective = LearnAnswers(distilling, answers)
         network = load_network(student).to(device)
-        schedule = student_schedule(data, tuned, context.seed)
+        schedule = student_schedule(data, tuned, context.seed, answers)
         _gather_gradients(network, data, objective, schedule, device)
         if isinstance(network, ImageNetwork):
             architecture = _thin_channels(network, data, student, settings)
@@ -170,7 +171,7 @@ def _gather_gradients(
     with deterministic():
         for batch in evaluation_batches(data, rows, 32, schedule.seed, schedule.augmentation, view=0):
             batch = to_device(batch, device)
-            (objective(network, batch, Moment(0, 0, 0.0)) * len(batch.rows)).backward()
+            (objective(network, batch, Moment(0, 0.0)) * len(batch.rows)).backward()
 
 
 def _importance(weight: Tensor) -> Tensor:

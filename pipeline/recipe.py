@@ -4,16 +4,19 @@ It never names a device's details. Reading is strict: an unknown key is an error
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from pipeline.errors import InputError
 from targets.profile import Budgets, Task
 from targets.strict import Strict, parse, read_yaml
 
 SCHEMA = 1
+
+FileFormat = Literal["onnx", "keras"]
+FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 
 
 class Split(Strict):
@@ -43,8 +46,15 @@ class DataSettings(Strict):
     image_column: str = "image"
     label_column: str = "label"
     where: dict[str, str] = Field(default_factory=dict)  # keep only rows whose column has this value
+    group_column: str | None = None  # of the groups that are audited; None: bins of text length, brightness, contrast
     limit: int | None = Field(default=None, ge=20)  # a stratified sample of this many
     split: Split = Split()
+
+    @model_validator(mode="after")
+    def _groups_are_not_the_classes(self) -> "DataSettings":
+        if self.group_column == self.label_column:
+            raise ValueError(f"group_column '{self.group_column}' holds the labels, and classes are audited anyway")
+        return self
 
 
 class ImageInput(Strict):
@@ -54,21 +64,43 @@ class ImageInput(Strict):
 
 
 class TextInput(Strict):
-    """The student's input, in word pieces; longer texts are cut, and how many were is reported."""
+    """The student's input, in word pieces; longer texts are cut, and how many were is reported.
+
+    `vocabulary: task` leaves the trained student only the word pieces that its training texts hold at least
+    `least_count` times, special tokens, and the whole alphabet, from which other words are spelt; nothing is trained
+    again.
+    """
 
     sequence_length: int = Field(default=64, ge=8, le=512)
+    vocabulary: Literal["full", "task"] = "full"
+    least_count: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _counts_for_a_task(self) -> "TextInput":
+        if self.least_count > 1 and self.vocabulary == "full":
+            raise ValueError(f"least_count {self.least_count} is for vocabulary: task; the full one keeps every piece")
+        return self
+
+
+class RandAugment(Strict):
+    """Cubuk et al. 2020: so many operations, drawn for each image from rotation, shear, shift, colour, contrast and
+    the like, at a common magnitude (of torchvision's 31 steps)."""
+
+    operations: int = Field(default=0, ge=0, le=8)
+    magnitude: int = Field(default=9, ge=0, le=30)
 
 
 class Augmentation(Strict):
-    """Image views: shifted by up to `shift` of the side, mirrored. View v of sample i is the same for everyone who
-    asks, so the student sees exactly what the teacher judged."""
+    """Image views: through RandAugment, shifted by up to `shift` of the side, mirrored. View v of sample i is the same
+    for everyone who asks, so the student sees exactly what the teacher judged."""
 
     shift: float = Field(default=0.0, ge=0, le=0.5)
     mirror: bool = False
+    randaugment: RandAugment = RandAugment()
 
     @property
     def varies(self) -> bool:
-        return self.shift > 0 or self.mirror
+        return self.shift > 0 or self.mirror or self.randaugment.operations > 0
 
 
 class Regularization(Strict):
@@ -92,10 +124,14 @@ class Regularization(Strict):
 
 
 class TeacherSettings(Strict):
-    """Any timm image model, or any transformers sequence classifier by folder or name.
+    """Any timm image model, any transformers sequence classifier by folder or name, or a file of another framework.
 
     `weights` is `hub` (the library's own download), `none`, a file or folder, or `package:NAME/GLOB`: a file inside
     an installed package. `epochs: 0` uses the teacher as it is.
+
+    `model: onnx:FILE` or `keras:FILE` (.keras, .h5, or a SavedModel's folder) is used as it is: `epochs: 0` must be
+    said. Its inputs are pixels 0..255, less `mean` and by `std` where given; a text one needs its `tokenizer`. Its
+    `outputs` are logits or probabilities, by `auto` what its answers look like.
     """
 
     model: str
@@ -109,6 +145,48 @@ class TeacherSettings(Strict):
     freeze: Literal["none", "embeddings", "backbone"] = "none"
     augmentation: Augmentation = Augmentation()  # of images; each epoch sees another view
     regularization: Regularization = Regularization()
+    mean: tuple[float, float, float] | None = None  # of red, green and blue, in pixels 0..255
+    std: tuple[float, float, float] | None = None
+    tokenizer: str | None = None  # a folder, a name on the hub, or package:NAME/FOLDER
+    outputs: Literal["auto", "logits", "probabilities"] = "auto"
+    weight: float = Field(default=1.0, gt=0, le=1000)  # its say among the teachers of an ensemble
+
+    @property
+    def file_format(self) -> FileFormat | None:
+        """Of a teacher that is a file of another framework; None for PyTorch's."""
+        return next((form for form in FILE_FORMATS if self.model.startswith(f"{form}:")), None)
+
+    @model_validator(mode="after")
+    def _file_settings_are_for_files(self) -> "TeacherSettings":
+        form = self.file_format
+        if form is None:
+            given = [name for name in ("mean", "std", "tokenizer") if getattr(self, name) is not None]
+            given += ["outputs"] if self.outputs != "auto" else []
+            if given:
+                raise ValueError(f"{given[0]} is for onnx: and keras: teachers; {self.model} brings its own")
+            return self
+        if self.epochs:
+            raise ValueError(f"epochs is {self.epochs}: {form}: teachers are used as they are, give epochs: 0")
+        if self.weights != "hub":
+            raise ValueError(f"weights is {self.weights}: {form}: teachers hold their own, remove it")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together: give both or none")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"std is {list(self.std)}, expected numbers above 0")
+        return self
+
+
+class EnsembleSettings(Strict):
+    """`teachers` besides the recipe's `teacher`: together they are the one that the student learns from.
+
+    Its answer is the mean of theirs as probabilities softened at `temperature` (None: the distillation's). By
+    `combine` a teacher counts with its `weight` (`weighted`), with its weight times how sure it is of the sample
+    (`confidence`), or with a weight fitted on the validation split (`learned`).
+    """
+
+    teachers: tuple[TeacherSettings, ...] = Field(min_length=1)
+    combine: Literal["weighted", "confidence", "learned"] = "weighted"
+    temperature: float | None = Field(default=None, ge=1e-3, le=100)
 
 
 class StudentSettings(Strict):
@@ -122,12 +200,26 @@ class StudentSettings(Strict):
     heads: int | None = Field(default=None, ge=1, le=16)
     feed_forward: int | None = Field(default=None, ge=32, le=4096)
     start: Literal["random", "embeddings", "layers"] = "random"  # what a TinyBERT takes from its teacher
+    from_layers: tuple[int, ...] | None = None  # the teacher's, from 1, that it starts from; None: evenly spread
     dropout: float | None = Field(default=None, ge=0, lt=1)  # before the classifier; of texts in the layers too
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> "StudentSettings":
         if self.hidden and self.heads and self.hidden % self.heads:
             raise ValueError(f"hidden {self.hidden} is not a multiple of heads {self.heads}")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_to_start_from(self) -> "StudentSettings":
+        chosen = self.from_layers
+        if chosen is None:
+            return self
+        if self.start != "layers":
+            raise ValueError(f"from_layers is for start: layers, found start: {self.start}")
+        if len(chosen) != self.layers:
+            raise ValueError(f"from_layers names {len(chosen)} layers, the student has {self.layers}: give layers too")
+        if chosen[0] < 1 or sorted(set(chosen)) != list(chosen):
+            raise ValueError(f"from_layers {list(chosen)}: expected rising numbers from 1")
         return self
 
 
@@ -139,14 +231,23 @@ class Ramp(Strict):
     shape: Literal["linear", "cosine"] = "linear"
 
 
+def _written_as(value: object) -> str:
+    return "(ramp)" if isinstance(value, (dict, Ramp)) else "(number)"
+
+
+# One kind of error, not one for each of the two.
+Figure = Annotated[Annotated[float, Tag("(number)")] | Annotated[Ramp, Tag("(ramp)")], Discriminator(_written_as)]
+
+
 class FeatureMatch(Strict):
-    """One layer of the student learns from one of the teacher's, by the modules' names.
+    """One layer of the student learns from one of the teacher's, by the modules' names in timm's or transformers'
+    network (`blocks.3`, `bert.encoder.layer.1`). `weight` times its loss is added to that of the answers.
 
     `hint`: mean squared error after a learned projection (FitNets); `attention`: where the activation is large
     (attention transfer)."""
 
-    student: str
-    teacher: str
+    student: str = Field(min_length=1)
+    teacher: str = Field(min_length=1)
     loss: Literal["hint", "attention"] = "hint"
     weight: float = Field(default=1.0, gt=0)
 
@@ -154,11 +255,13 @@ class FeatureMatch(Strict):
 class LayerLosses(Strict):
     """What a text student learns from its teacher's layers.
 
-    `tinybert`: embeddings, hidden states and attention scores layer by layer, narrower students through one learned
-    projection. `minilm`: relations between queries, keys and values of one teacher layer and the student's last.
-    `layer_map`: the teacher's layers that the student's learn from, from 1; `uniform` spreads them evenly, `last`
-    takes the teacher's last ones. The first `epochs` of the training, on top of `distill.epochs`, learn from layers
-    alone (TinyBERT's first phase); then `weight` times their loss joins that of the answers.
+    `tinybert`: embeddings, hidden states and attention scores layer by layer, students of another width through
+    learned projections; as many heads as the teacher. `minilm`: relations between queries, keys and values of one
+    teacher layer and the student's last, in `relation_heads` parts that both widths are multiples of (None: the most
+    there can be), whatever their heads. `layer_map`: the teacher's layers that the student's learn from, from 1;
+    `uniform` spreads them evenly, `last` takes the teacher's last ones; minilm takes the last or a list of one.
+    The first `epochs` of the training, on top of `distill.epochs`, learn from layers alone (TinyBERT's first phase);
+    then `weight` times their loss joins that of the answers.
     """
 
     method: Literal["tinybert", "minilm"] = "tinybert"
@@ -166,25 +269,43 @@ class LayerLosses(Strict):
     epochs: int = Field(default=0, ge=0, le=10000)
     weight: float = Field(default=0.0, ge=0)
     learning_rate: float | None = Field(default=None, gt=0, lt=1)  # of the first phase; None: the training's
+    relation_heads: int | None = Field(default=None, ge=1, le=1024)
 
     @model_validator(mode="after")
     def _has_an_effect(self) -> "LayerLosses":
         if self.epochs == 0 and self.weight == 0:
             raise ValueError("layers: give epochs (a first phase), weight (beside the answers), or both")
+        if self.method == "tinybert" and self.relation_heads is not None:
+            raise ValueError("layers.relation_heads is for method: minilm; remove it")
+        if isinstance(self.layer_map, tuple) and min(self.layer_map, default=0) < 1:
+            raise ValueError(f"layers.layer_map {list(self.layer_map)}: list the teacher's layers, the first is 1")
+        if self.method == "minilm" and isinstance(self.layer_map, tuple) and len(self.layer_map) != 1:
+            raise ValueError("layers.layer_map: minilm learns from one layer of the teacher; list one")
         return self
+
+
+class Refresh(Strict):
+    """What the teacher judges anew in mode `mixed`: each epoch after the first `fraction` of the samples, those whose
+    views are oldest, or those on which the student disagrees most with the teacher."""
+
+    fraction: float = Field(default=0.2, gt=0, le=1)
+    by: Literal["age", "disagreement"] = "age"
 
 
 class DistillSettings(Strict):
     """Hinton et al. 2015: loss = alpha * soft target loss + (1 - alpha) * cross-entropy with labels.
 
     `loss` of the soft targets: `kl` (T^2 * KL of the softened answers), `mse` on logits, or `dist` (correlations).
-    After the `epochs`, `hard_label_epochs` more learn from labels alone.
+    After the `epochs`, `hard_label_epochs` more learn from labels alone. `assistants`, of sizes between teacher and
+    student, stand between the two: the first learns from the teacher, each next one and the student from the one
+    before (Mirzadeh et al. 2020).
     """
 
-    mode: Literal["cached", "online"] = "cached"
+    mode: Literal["cached", "online", "mixed"] = "cached"
+    refresh: Refresh = Refresh()  # of mode mixed
     loss: Literal["kl", "mse", "dist"] = "kl"
-    temperature: float | Ramp = 4.0
-    alpha: float | Ramp = 0.7
+    temperature: Figure = 4.0
+    alpha: Figure = 0.7
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     epochs: int = Field(default=10, ge=1, le=10000)
     hard_label_epochs: int = Field(default=0, ge=0, le=10000)
@@ -196,10 +317,17 @@ class DistillSettings(Strict):
     regularization: Regularization = Regularization()
     features: tuple[FeatureMatch, ...] = ()
     layers: LayerLosses | None = None
+    assistants: tuple[StudentSettings, ...] = ()
     compare_naive: bool = False
 
     @model_validator(mode="after")
     def _figures_in_range(self) -> "DistillSettings":
+        if self.mode == "mixed" and not self.augmentation.varies:
+            raise ValueError("mode mixed shows new views: give an augmentation, or use mode cached")
+        if self.mode == "mixed" and self.views != 1:
+            raise ValueError(f"mode mixed makes its views as it goes: remove views (it is {self.views})")
+        if self.assistants and self.features:
+            raise ValueError("features name one teacher's layers: remove them, or the assistants")
         for name, low, high in (("temperature", 1e-3, 100.0), ("alpha", 0.0, 1.0)):
             value = getattr(self, name)
             ends = (value.start, value.end) if isinstance(value, Ramp) else (value,)
@@ -238,6 +366,7 @@ class Recipe(Strict):
     image: ImageInput = ImageInput()
     text: TextInput = TextInput()
     teacher: TeacherSettings
+    ensemble: EnsembleSettings | None = None
     student: StudentSettings
     distill: DistillSettings = DistillSettings()
     prune: PruneSettings = PruneSettings()
@@ -254,9 +383,56 @@ class Recipe(Strict):
                 raise ValueError(f"{name}.augmentation is for images; remove it from this text recipe")
             if not image and part.regularization.mixes:
                 raise ValueError(f"{name}.regularization: mixup and cutmix are for images; remove them")
+        if image and self.text.vocabulary != "full":
+            raise ValueError("text.vocabulary is for texts; remove it from this image recipe")
         if image and self.distill.layers is not None:
             raise ValueError("distill.layers is for texts; use distill.features for images")
+        layers = self.distill.layers
+        if layers is not None and layers.method == "tinybert" and isinstance(layers.layer_map, tuple):
+            named = len(layers.layer_map)
+            for learner in (self.student, *self.distill.assistants):
+                if named != learner.layers:
+                    raise ValueError(f"distill.layers.layer_map names {named} layers, a student has {learner.layers}")
         return self
+
+    @model_validator(mode="after")
+    def _teachers_fit(self) -> "Recipe":
+        image = self.task == "image-classification"
+        for name, teacher in self.teachers.items():
+            if not image and (teacher.augmentation.varies or teacher.regularization.mixes):
+                raise ValueError(f"{name}: augmentation, mixup and cutmix are for images; remove them")
+            if not image and teacher.mean is not None:
+                raise ValueError(f"{name}: mean and std are for images; remove them")
+            if image and teacher.tokenizer is not None:
+                raise ValueError(f"{name}: tokenizer is for texts; remove it")
+            if not image and teacher.file_format and teacher.tokenizer is None:
+                raise ValueError(f"{name}: {teacher.model} brings no tokenizer; give tokenizer: FOLDER")
+        weighed = [name for name, teacher in self.teachers.items() if teacher.weight != 1]
+        if weighed and (self.ensemble is None or self.ensemble.combine == "learned"):
+            reason = "there is one teacher" if self.ensemble is None else "ensemble.combine: learned fits the weights"
+            raise ValueError(f"{weighed[0]}: {reason}; remove weight")
+        if self.ensemble and self.ensemble.temperature is None and isinstance(self.distill.temperature, Ramp):
+            raise ValueError("ensemble.temperature: give one, since distill.temperature changes during training")
+        if self.ensemble or self.teacher.file_format:
+            self._ask_for_logits_alone("an ensemble" if self.ensemble else self.teacher.model)
+        return self
+
+    def _ask_for_logits_alone(self, teacher: str) -> None:
+        first = (*self.distill.assistants, self.student)[0]  # the others start from the one before
+        deep = {
+            "distill.features": bool(self.distill.features),
+            "distill.layers": self.distill.layers is not None,
+            f"start: {first.start}": first.start != "random",
+        }
+        for name, used in deep.items():
+            if used:
+                raise ValueError(f"{name} needs the layers of one PyTorch teacher; {teacher} gives logits alone")
+
+    @property
+    def teachers(self) -> dict[str, TeacherSettings]:
+        """All of them by where they stand in the recipe."""
+        more = self.ensemble.teachers if self.ensemble else ()
+        return {"teacher": self.teacher, **{f"ensemble.teachers.{i}": teacher for i, teacher in enumerate(more)}}
 
 
 def load_recipe(file: Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -293,11 +469,22 @@ def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
         for key in ("path", "test_path"):
             if isinstance(data.get(key), str):
                 data[key] = str((folder / Path(data[key]).expanduser()).resolve())
-    for part in ("teacher", "student"):
-        settings = content.get(part)
+    ensemble = content.get("ensemble")
+    more = ensemble.get("teachers") if isinstance(ensemble, dict) else None
+    for settings in (content.get("teacher"), content.get("student"), *(more if isinstance(more, list) else ())):
         if not isinstance(settings, dict):
             continue
-        for key in ("model", "weights"):
+        for key in ("model", "weights", "tokenizer"):
             value = settings.get(key)
-            if isinstance(value, str) and value.startswith((".", "/", "~")):
-                settings[key] = str((folder / Path(value).expanduser()).resolve())
+            if isinstance(value, str):
+                settings[key] = _absolute(value, folder)
+
+
+def _absolute(reference: str, folder: Path) -> str:
+    """A path relative to `folder` made absolute; package files and names on a hub stay."""
+    start, colon, path = reference.partition(":")
+    if colon and start in FILE_FORMATS:
+        return reference if path.startswith("package:") else f"{start}:{(folder / Path(path).expanduser()).resolve()}"
+    if reference.startswith((".", "/", "~")):
+        return str((folder / Path(reference).expanduser()).resolve())
+    return reference

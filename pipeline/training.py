@@ -24,10 +24,10 @@ from pipeline.data.batches import Batch, training_batches
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
-from pipeline.networks import count_macs, count_parameters, example_inputs, save_network
+from pipeline.networks import count_macs, count_parameters, device_of, example_inputs, runs_files, save_network
 from pipeline.progress import Meter
 from pipeline.recipe import Augmentation, Regularization
-from pipeline.results import EpochRecord, NetworkResult, PreparedData
+from pipeline.results import EpochRecord, NetworkResult, PreparedData, Role
 
 SETTLING = 1024  # training samples that batch normalisation's statistics are measured on
 WARM_UP = 0.1  # share of training during which the learning rate rises
@@ -38,10 +38,9 @@ BLAMED = 8  # sample ids that the message of a diverged training names
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a batch stands: `epoch` from 0, `view` of the augmentation, `share` in [0, 1] of the training done."""
+    """Where a batch stands: `epoch` from 0, `share` in [0, 1] of the training done."""
 
     epoch: int
-    view: int
     share: float
 
 
@@ -53,7 +52,8 @@ Objective = Callable[[nn.Module, Batch, Moment], Tensor]
 @dataclass(frozen=True)
 class Schedule:
     """AdamW (Loshchilov and Hutter 2019) with a linear warm-up and a cosine decay to zero. Epoch e sees view
-    e mod `views` of `augmentation`; `seed` decides shuffles, views and dropout.
+    e mod `views` of `augmentation`, or what `choose_views` gives for it (one view, or int64 [R] for the R training
+    samples); `seed` decides shuffles, views and dropout.
 
     `keep` the weights of the epoch that was best on the validation split (the later of equals), or of the last. A
     network that is trained in several phases gives each its name.
@@ -69,6 +69,10 @@ class Schedule:
     regularization: Regularization = PLAIN
     keep: Literal["best", "last"] = "best"
     phase: str = "training"
+    choose_views: Callable[[int], int | np.ndarray] | None = None
+
+    def view(self, epoch: int) -> int | np.ndarray:
+        return epoch % self.views if self.choose_views is None else self.choose_views(epoch)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def fit(
     After each epoch `folder/resume/` gets a checkpoint, from which a later call goes on. Raises InputError if
     the loss is not a number or grows out of all proportion.
     """
-    device = next(network.parameters()).device
+    device = device_of(network)
     validation = data.rows("validation")
     file = folder / "resume" / f"{schedule.phase}.pt"
     judged = _averaged(network, schedule)
@@ -176,12 +180,12 @@ def _train_epoch(
     meter: Meter,
 ) -> float:
     """The mean loss of the epoch."""
-    device, epoch = next(network.parameters()).device, len(progress.curve)
+    device, epoch = device_of(network), len(progress.curve)
     rows = data.rows("train")
     torch.manual_seed(int(np.random.SeedSequence([schedule.seed, epoch]).generate_state(1)[0]))
     _train_mode(network)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    regular, view = schedule.regularization, epoch % schedule.views
+    regular, view = schedule.regularization, schedule.view(epoch)
     seen, total = 0, 0.0
     start = progress.curve[0].train_loss if progress.curve else None
     batches = training_batches(data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, view)
@@ -191,7 +195,7 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, share)
         batch = to_device(batch, device)
-        loss = objective(network, batch, Moment(epoch, view, share))
+        loss = objective(network, batch, Moment(epoch, share))
         value = loss.item()
         start = value if start is None else start
         if not math.isfinite(value) or value > DIVERGED * max(start, 1.0):
@@ -240,7 +244,7 @@ def _settle_statistics(
         layer.momentum = None  # a plain average over the batches
     rows = data.rows("train")
     batches = training_batches(
-        data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, epoch % schedule.views
+        data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, schedule.view(epoch)
     )
     with torch.no_grad():
         for batch in islice(batches, math.ceil(SETTLING / schedule.batch_size)):
@@ -291,7 +295,7 @@ def network_result(
     *,
     folder: Path,
     key: str,
-    role: Literal["teacher", "naive", "student", "pruned"],
+    role: Role,
     name: str,
     architecture: dict[str, object],
     meter: Meter,
@@ -311,7 +315,7 @@ def network_result(
         checkpoint_file=folder / "model.safetensors",
         architecture=architecture,
         parameters=count_parameters(network),
-        macs=count_macs(network, example_inputs(data)),
+        macs=None if runs_files(network) else count_macs(network, example_inputs(data)),
         accuracy=accuracy(logits, data.targets[rows]),
         test_logits_file=folder / "test_logits.npy",
         validation_accuracy=outcome.validation_accuracy,

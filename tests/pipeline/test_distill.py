@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipeline.context import RunContext
 from pipeline.data.batches import evaluation_batches, training_batches
+from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.distill.cache import cache_teacher
-from pipeline.distill.answers import learn_answers, student_schedule, teacher_answers
 from pipeline.distill.start import evenly_spread, principal_components, start_student
 from pipeline.distill.student import distill, train_naive
 from pipeline.errors import InputError
@@ -48,7 +48,7 @@ def losses(
     settings = (IMAGE_DISTILLING if image else TEXT_DISTILLING).model_copy(update={"mode": mode, "epochs": epochs})
     student = IMAGE_STUDENT if image else TEXT_STUDENT
     network = start_student(student_architecture(student, data, teacher), student, teacher, seed=0).eval()
-    learn = learn_answers(settings, teacher_answers(data, teacher, cache, settings, CPU))
+    learn = LearnAnswers(settings, teacher_answers(data, teacher, cache, settings, CPU))
     plan = student_schedule(data, settings, seed=0)
     found = []
     for epoch in range(epochs):
@@ -56,7 +56,7 @@ def losses(
         rows = data.rows("train")
         for batch in training_batches(data, rows, plan.batch_size, plan.seed, epoch, plan.augmentation, view):
             with torch.no_grad():
-                found.append(learn(network, batch, Moment(epoch, view, 0.0)).item())
+                found.append(learn(network, batch, Moment(epoch, 0.0)).item())
     return found
 
 
@@ -108,7 +108,7 @@ def test_cached_logits_follow_the_rows_whatever_part_is_asked_for(
         for mode in ("cached", "online")
     )
     for batch in evaluation_batches(digits, part, 5, 0, IMAGE_DISTILLING.augmentation, view=1):
-        torch.testing.assert_close(cached.ask(batch, 1), online.ask(batch, 1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(cached.ask(batch), online.ask(batch), rtol=1e-4, atol=1e-4)
 
 
 def test_a_cache_of_other_views_is_refused(digits: PreparedData, session_context: RunContext) -> None:
@@ -125,7 +125,7 @@ def test_soft_targets_bring_a_student_nearer_to_its_teacher_than_labels(
     settings = IMAGE_DISTILLING.model_copy(
         update={"epochs": 8, "learning_rate": 1e-2, "alpha": 1.0, "temperature": 2.0}
     )
-    guided = learn_answers(settings, teacher_answers(digits, teacher, cache, settings, CPU))
+    guided = LearnAnswers(settings, teacher_answers(digits, teacher, cache, settings, CPU))
     labels = learn_labels(settings.regularization, settings.label_smoothing)
     schedule = student_schedule(digits, settings, seed=0)
     found = {}
@@ -236,9 +236,10 @@ def test_narrower_embeddings_keep_which_words_are_alike(reviews: PreparedData, s
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden": 192, "heads": 12, "start": "layers"}, "student.hidden is 192, teacher .* is 384"),
-        ({"heads": 6, "start": "layers"}, "student.heads is 6"),
-        ({"feed_forward": 512, "start": "layers"}, "student.feed_forward is 512"),
+        ({"hidden": 480, "heads": 12, "start": "layers"}, "student.hidden is 480, teacher .* is 384"),
+        ({"heads": 16, "start": "layers"}, "student.heads is 16"),
+        ({"feed_forward": 2048, "start": "layers"}, "student.feed_forward is 2048"),
+        ({"layers": 2, "from_layers": (3, 7), "start": "layers"}, "from_layers: 7 is more than the 6 layers of teacher"),
         ({"layers": 8, "start": "layers"}, "student.layers 8 is more than teacher .*'s 6"),
         ({"hidden": 480, "heads": 12, "start": "embeddings"}, "480 is wider than teacher"),
     ],
