@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from pipeline.data.batches import Batch
 from pipeline.data.mix import Mixed, mix
-from pipeline.recipe import Regularization
+from pipeline.settings import Regularization
 from pipeline.training import Moment, Objective
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.recipe import Ramp, Recipe
+from pipeline.recipe import Recipe
 from pipeline.results import Format
+from pipeline.settings import Ramp
 from pipeline.student import StudentFamily, student_family
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
 from targets.runtimes.base import RuntimeOptions
@@ -120,7 +121,9 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         )
     if recipe.text.vocabulary == "task":
         often = f" at least {recipe.text.least_count} times" if recipe.text.least_count > 1 else ""
-        rows.append(("trim", f"vocabulary: the word pieces that the training texts hold{often}, and the alphabet", every))
+        rows.append(
+            ("trim", f"vocabulary: the word pieces that the training texts hold{often}, and the alphabet", every)
+        )
     for (stage, what), ids in _shared_files(plan).items():
         rows.append((stage, what, ", ".join(dict.fromkeys(ids))))
     for target in plan.targets:

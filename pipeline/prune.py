@@ -23,8 +23,8 @@ from pipeline.networks import (
     load_network,
 )
 from pipeline.progress import Meter
-from pipeline.recipe import DistillSettings, PruneSettings
 from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.settings import DistillSettings, PruneSettings
 from pipeline.training import (
     Moment,
     Objective,

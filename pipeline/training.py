@@ -26,8 +26,8 @@ from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
 from pipeline.networks import count_macs, count_parameters, device_of, example_inputs, runs_files, save_network
 from pipeline.progress import Meter
-from pipeline.recipe import Augmentation, Regularization
 from pipeline.results import EpochRecord, NetworkResult, PreparedData, Role
+from pipeline.settings import Augmentation, Regularization
 
 SETTLING = 1024  # training samples that batch normalisation's statistics are measured on
 WARM_UP = 0.1  # share of training during which the learning rate rises

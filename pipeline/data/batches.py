@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.data.augment import augment
-from pipeline.recipe import Augmentation
 from pipeline.results import PreparedData
+from pipeline.settings import Augmentation
 
 if TYPE_CHECKING:
     from torch import Tensor

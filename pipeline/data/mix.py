@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.batches import Batch
-from pipeline.recipe import Regularization
+from pipeline.settings import Regularization
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pipeline.data.mix import mix
 from pipeline.distill.losses import SOFT_LOSSES, at, mixed_answers
 from pipeline.labels import label_loss
 from pipeline.networks import load_network
-from pipeline.recipe import Augmentation, DistillSettings, Refresh
 from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.settings import Augmentation, DistillSettings, Refresh
 from pipeline.training import Moment, Schedule
 
 Ask = Callable[[Batch], Tensor]  # batch on its device -> the teacher's logits [B, classes]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.recipe import Ramp
+from pipeline.settings import Ramp
 
 SoftLoss = Callable[[Tensor, Tensor, float], Tensor]  # (student's logits, teacher's logits, temperature)
 

@@ -19,8 +19,8 @@ from pipeline.distill.start import start_student
 from pipeline.labels import learn_labels
 from pipeline.networks import example_inputs
 from pipeline.progress import Meter
-from pipeline.recipe import DistillSettings, StudentSettings
 from pipeline.results import CacheResult, EpochRecord, NetworkResult, PreparedData
+from pipeline.settings import DistillSettings, StudentSettings
 from pipeline.student import student_architecture, student_name
 from pipeline.training import Fit, Objective, Schedule, fit, network_result, prepare_torch, samples_of
 from pipeline.weights import weights_identity
@@ -154,7 +154,8 @@ def _train(
     }
     total = samples_of(data, total_epochs(settings, naive))
     titles = {"naive": "naive student", "assistant": f"assistant {student_name(student, architecture)}"}
-    return context.stage(role, inputs, NetworkResult, make, total=total, unit="samples", title=titles.get(role, "distil"))
+    title = titles.get(role, "distil")
+    return context.stage(role, inputs, NetworkResult, make, total=total, unit="samples", title=title)
 
 
 def _fit_phases(network: nn.Module, data: PreparedData, phases: list[Phase], meter: Meter, folder: Path) -> Fit:

@@ -13,8 +13,8 @@ from pipeline.data.mix import mix
 from pipeline.distill.answers import LearnAnswers, TeacherAnswers, student_schedule, views_of
 from pipeline.distill.losses import mixed_answers, soft_target_loss
 from pipeline.labels import learn_labels
-from pipeline.recipe import Augmentation, DistillSettings, Regularization
 from pipeline.results import PreparedData
+from pipeline.settings import Augmentation, DistillSettings, Regularization
 from pipeline.training import Moment
 
 START = Moment(0, 0.0)

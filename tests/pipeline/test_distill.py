@@ -18,8 +18,8 @@ from pipeline.evaluate import predict
 from pipeline.labels import learn_labels
 from pipeline.networks import example_inputs, load_network
 from pipeline.progress import Meter
-from pipeline.recipe import Augmentation, StudentSettings
 from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.settings import Augmentation, StudentSettings
 from pipeline.store import Store
 from pipeline.student import student_architecture
 from pipeline.training import Moment, fit
@@ -239,7 +239,10 @@ def test_narrower_embeddings_keep_which_words_are_alike(reviews: PreparedData, s
         ({"hidden": 480, "heads": 12, "start": "layers"}, "student.hidden is 480, teacher .* is 384"),
         ({"heads": 16, "start": "layers"}, "student.heads is 16"),
         ({"feed_forward": 2048, "start": "layers"}, "student.feed_forward is 2048"),
-        ({"layers": 2, "from_layers": (3, 7), "start": "layers"}, "from_layers: 7 is more than the 6 layers of teacher"),
+        (
+            {"layers": 2, "from_layers": (3, 7), "start": "layers"},
+            "from_layers: 7 is more than the 6 layers of teacher",
+        ),
         ({"layers": 8, "start": "layers"}, "student.layers 8 is more than teacher .*'s 6"),
         ({"hidden": 480, "heads": 12, "start": "embeddings"}, "480 is wider than teacher"),
     ],

@@ -15,8 +15,8 @@ from pipeline.distill.student import distill
 from pipeline.errors import InputError
 from pipeline.labels import learn_labels
 from pipeline.networks import ImageNetwork, load_network
-from pipeline.recipe import DistillSettings, FeatureMatch, Regularization, StudentSettings
 from pipeline.results import PreparedData
+from pipeline.settings import DistillSettings, FeatureMatch, Regularization, StudentSettings
 from pipeline.training import Moment
 from tests.networks import untrained
 from tests.pipeline.test_networks import MOBILENET, described

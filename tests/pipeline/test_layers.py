@@ -28,8 +28,9 @@ from pipeline.distill.layers import (
 from pipeline.distill.student import distill, train_naive
 from pipeline.errors import InputError
 from pipeline.networks import TextNetwork, build_network, load_network
-from pipeline.recipe import DistillSettings, FeatureMatch, LayerLosses, Recipe, Regularization, StudentSettings
+from pipeline.recipe import Recipe
 from pipeline.results import PreparedData
+from pipeline.settings import DistillSettings, FeatureMatch, LayerLosses, Regularization, StudentSettings
 from pipeline.store import Store
 from pipeline.training import Fit, Moment, Schedule
 from targets.errors import TargetError

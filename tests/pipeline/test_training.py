@@ -15,8 +15,8 @@ from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
 from pipeline.networks import build_network
 from pipeline.progress import Meter
-from pipeline.recipe import Augmentation, Regularization
 from pipeline.results import PreparedData
+from pipeline.settings import Augmentation, Regularization
 from pipeline.training import WARM_UP, Fit, Moment, Schedule, fit, learning_rate, samples_of
 from tests.pipeline.test_networks import BERT, MOBILENET
 
