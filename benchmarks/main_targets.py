@@ -1,7 +1,10 @@
 """What three targets that share a student cost against one target, latency left out."""
 
+import statistics
+
 from benchmarks.record import Bar, edgepress, quick_asked, scratch, write_result
 
+ROUNDS = 3
 TARGETS = ("pixel8", "rpi4", "coral_dev")
 # Less training than the recipe has makes what targets share cheaper, so the ratio is higher than the recipe's own.
 LIGHT = ("teacher.epochs=2", "distill.epochs=4", "distill.compare_naive=false")
@@ -21,14 +24,18 @@ def seconds_for(targets: tuple[str, ...], quick: bool) -> float:
 
 def main() -> None:
     quick = quick_asked()
-    one, three = seconds_for(TARGETS[:1], quick), seconds_for(TARGETS, quick)
+    one, three = [], []
+    for turn in range(1 if quick else ROUNDS):  # in turn, and the other way round in the next round
+        for targets, seconds in ((TARGETS[:1], one), (TARGETS, three))[:: 1 if turn % 2 == 0 else -1]:
+            seconds.append(seconds_for(targets, quick))
     figures = {
         "targets": list(TARGETS),
         "one_target_seconds": one,
         "three_targets_seconds": three,
         "settings": list(LIGHT),
     }
-    bar = Bar("three targets against one: ratio of total time, latency left out", three / one, "<=", 1.3)
+    ratio = statistics.median(three) / statistics.median(one)
+    bar = Bar("three targets against one: ratio of total time, latency left out", ratio, "<=", 1.3)
     write_result("main-targets", figures, [bar], quick)
 
 

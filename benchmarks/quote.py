@@ -30,8 +30,9 @@ def demo_table() -> str:
     rows.append(
         f"| | teacher {networks['teacher']['name']} | {_accuracy(networks['teacher']['accuracy'])} | {size} | | |"
     )
-    for role, words in (("naive", "without teacher"), ("student", "distilled"), ("pruned", "pruned")):
-        if networks[role]:
+    words_of = {"naive": "without teacher", "student": "distilled", "pruned": "pruned", "trimmed": "trimmed"}
+    for role, words in words_of.items():
+        if networks.get(role):
             rows.append(f"| | {networks[role]['name']}, {words} | {_accuracy(networks[role]['accuracy'])} | | | |")
     for target, got in result["targets"].items():
         for name, file in got["files"].items():

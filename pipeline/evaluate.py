@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from pipeline.data.batches import evaluation_batches
+from pipeline.networks import device_of
 from pipeline.progress import Meter
-from pipeline.recipe import Augmentation
 from pipeline.results import PreparedData
+from pipeline.settings import Augmentation
 
 
 def predict(
@@ -23,7 +24,7 @@ def predict(
     """float32 logits [len(rows), classes] in the order of `rows`, in evaluation mode, where the network
     is. With `augmentation`, of the images' view `view` as training with `seed` sees it."""
     scores = np.empty((len(rows), len(data.labels)), dtype=np.float32)
-    device = next(network.parameters()).device
+    device = device_of(network)
     training = network.training
     network.eval()
     with torch.inference_mode():

@@ -95,13 +95,13 @@ def _stored(spec: TensorSpec, pixels: np.ndarray) -> np.ndarray:
     return spec.quantize(pixels.astype(np.float32))
 
 
-def _role(spec: TensorSpec) -> str:
-    name = spec.name.lower()
+def text_role(name: str) -> str:
+    """What part of the tokenizer's output the input called `name` takes. Raises InputError if it says none."""
     for part, role in _TEXT_ROLES:
-        if part in name:
+        if part in name.lower():
             return role
     raise InputError(
-        f"input '{spec.name}' is not known; a text classifier's inputs are named "
+        f"input '{name}' is not known; a text classifier's inputs are named "
         "input_ids, attention_mask and token_type_ids"
     )
 
@@ -113,7 +113,7 @@ def _length(spec: TensorSpec) -> int:
 
 
 def _text_for(spec: TensorSpec, tokens: np.ndarray, pad: int) -> np.ndarray:
-    role, length = _role(spec), _length(spec)
+    role, length = text_role(spec.name), _length(spec)
     if len(tokens) > length:
         tokens = np.append(tokens[: length - 1], tokens[-1])
     values = np.full((1, length), pad if role == "input_ids" else 0, dtype=spec.dtype)
@@ -160,7 +160,7 @@ def _text_settings(specs: tuple[TensorSpec, ...], data: PreparedData) -> dict[st
         "padding": "right",
         "special_tokens": {name: {"token": token, "id": number} for name, (token, number) in special_ids(data).items()},
         "inputs": [
-            {"name": spec.name, "content": _role(spec), "shape": list(spec.shape), "dtype": spec.dtype}
+            {"name": spec.name, "content": text_role(spec.name), "shape": list(spec.shape), "dtype": spec.dtype}
             for spec in specs
         ],
     }
@@ -185,6 +185,12 @@ def _special_ids(folder: Path) -> dict[str, tuple[str, int]]:
     if "pad" not in found:
         raise InputError(f"{folder}: the tokenizer has no padding token")
     return found
+
+
+def vocabulary_size(data: PreparedData) -> int:
+    """One more than the largest id that the tokenizer gives."""
+    tokenizer = _tokenizer(data)
+    return max([len(tokenizer["model"]["vocab"]), *(token["id"] + 1 for token in tokenizer["added_tokens"])])
 
 
 def _tokenizer(data: PreparedData) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.baseline import compare_with_baseline
 from pipeline.errors import InputError
+from pipeline.group_budget import group_drop
 from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.results import Check, Verdict
 from pipeline.words import short
@@ -23,8 +24,9 @@ SURE = 1e-9  # what rounding may take from a figure that lies on its budget
 def decide(report: dict[str, Any]) -> Verdict:
     """Every budget of the report held against every file that ships.
 
-    Accuracy, agreement, size, cold start and memory: the figure itself. Latency: MLPerf's early-stopping rule with
-    the budgets' confidence, and undecided is not passed. Raises InputError if the report is not one of schema 1.
+    Accuracy, agreement, size, cold start and memory: the figure itself. A group's drop: with its interval. Latency:
+    MLPerf's early-stopping rule with the budgets' confidence. Undecided is not passed. Raises InputError if the report
+    is not one of schema 1.
     """
     if report.get("schema") != REPORT_SCHEMA:
         raise InputError(f"report: schema {report.get('schema')!r} is not known; this edgepress reads {REPORT_SCHEMA}")
@@ -57,7 +59,7 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
     beside = _float32_beside(file, report)
     beside_measured = beside["measured"] if beside else None
     figure: dict[str, Any] | None
-    checks = _accuracy(file, report)
+    checks = [*_accuracy(file, report), *group_drop(file, report)]
     if budgets["size_mb"] is not None:
         size, other = file["size"]["value"] / 1e6, beside["size"]["value"] / 1e6 if beside else None
         figure = {"value": size, "unit": "MB", "source": file["size"]["source"]}

@@ -6,15 +6,18 @@ token_type_ids, each [B, L]. Normalisation, and resizing where a teacher wants a
 
 import difflib
 import inspect
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.combine import EnsembleNetwork
 from pipeline.errors import InputError
 from pipeline.results import NetworkResult, PreparedData
+from pipeline.settings import FILE_FORMATS
 
 
 class ImageNetwork(nn.Module):
@@ -55,15 +58,29 @@ class TextNetwork(nn.Module):
 def build_network(architecture: dict[str, Any]) -> nn.Module:
     """The network with random weights (torch's generator), pruning re-applied. `architecture` is plain JSON:
 
-    - `kind: timm`: model, width, classes, input_size, mean, std; `shapes` of a pruned body (`reshape_body`);
+    - `kind: timm`: model, width, classes, input_size, mean, std; `shapes` of a pruned body
+      (`reshape_body`), `dropout` before the classifier;
     - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels, and the
-      names of parameters that training leaves alone (`frozen`).
+      names of parameters that training leaves alone (`frozen`);
+    - `kind: onnx` and `kind: keras`: a file of another framework (`pipeline.file_network`): name, suffix, sha256,
+      bytes, parameters, classes, mean, std, outputs;
+    - `kind: ensemble`: members (architectures), weights, temperature, combine.
 
     Raises InputError for a model name that the library does not know.
     """
+    if architecture["kind"] in FILE_FORMATS:
+        from pipeline.file_network import FileNetwork
+
+        return FileNetwork(architecture)
+    if architecture["kind"] == "ensemble":
+        members = [build_network(member) for member in architecture["members"]]
+        by_confidence = architecture["combine"] == "confidence"
+        return EnsembleNetwork(members, architecture["weights"], architecture["temperature"], by_confidence)
     if architecture["kind"] == "timm":
         body = timm_body(architecture["model"], architecture["classes"], architecture.get("width", 1.0))
         reshape_body(body, architecture.get("shapes", {}))
+        if "dropout" in architecture:
+            cast(Any, body).drop_rate = architecture["dropout"]  # timm's classifiers read it in forward
         network = ImageNetwork(body, architecture["mean"], architecture["std"], architecture.get("input_size"))
         return network.to(memory_format=torch.channels_last)
     text = TextNetwork(_transformer(architecture))
@@ -203,15 +220,25 @@ def example_inputs(data: PreparedData, sequence_length: int | None = None) -> tu
     return ids.unsqueeze(0), mask.unsqueeze(0), torch.zeros(1, length, dtype=torch.long)
 
 
+def device_of(network: nn.Module) -> torch.device:
+    return next(chain(network.parameters(), network.buffers())).device
+
+
 def count_parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+    inside_files = sum(getattr(module, "parameters_inside", 0) for module in network.modules())
+    return sum(parameter.numel() for parameter in network.parameters()) + inside_files
+
+
+def runs_files(network: nn.Module) -> bool:
+    """Whether files of other frameworks compute a part of it, which torch can't look into."""
+    return any(hasattr(module, "parameters_inside") for module in network.modules())
 
 
 def count_macs(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """Multiply-accumulates of the convolutions and matrix products of one forward pass over `inputs`."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    device = next(network.parameters()).device
+    device = device_of(network)
     training = network.training
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:

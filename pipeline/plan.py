@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 from pipeline.recipe import Recipe
 from pipeline.results import Format
+from pipeline.settings import Ramp
 from pipeline.student import StudentFamily, student_family
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
 from targets.runtimes.base import RuntimeOptions
@@ -90,15 +91,23 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     size = (
         f"{recipe.image.size} px" if recipe.task == "image-classification" else f"{recipe.text.sequence_length} tokens"
     )
-    rows = [("data", f"{data.source}, {size}, test {data.split.test:.0%}, seed {data.split.seed}", every)]
-    tuning = f"fine-tune {recipe.teacher.epochs} epochs" if recipe.teacher.epochs else "as it is"
-    rows.append(("teacher", f"{recipe.teacher.model}, {tuning}", every))
-    if distill.mode == "cached":
+    grouped = f", groups by {data.group_column}" if data.group_column else ""
+    rows = [("data", f"{data.source}, {size}, test {data.split.test:.0%}, seed {data.split.seed}{grouped}", every)]
+    for teacher in recipe.teachers.values():
+        tuning = f"fine-tune {teacher.epochs} epochs" if teacher.epochs else "as it is"
+        rows.append(("teacher", f"{teacher.model}, {tuning}", every))
+    if recipe.ensemble:
+        rows.append(("ensemble", f"{len(recipe.teachers)} teachers as one, {recipe.ensemble.combine}", every))
+    if distill.mode != "online":
         rows.append(("cache", f"teacher's logits of {distill.views} view(s) of each training sample", every))
+    for assistant in distill.assistants:
+        size = f"x{assistant.width:g}" if recipe.task == "image-classification" else f"{assistant.layers} layers"
+        rows.append(("assistant", f"{assistant.family} {size}, taught by the one before, teaches the next", every))
     shape = (
         f" x{recipe.student.width:g}" if recipe.task == "image-classification" else f", {recipe.student.layers} layers"
     )
-    soft = f"{distill.mode}, {distill.epochs} epochs, temperature {distill.temperature:g}, alpha {distill.alpha:g}"
+    soft = f"{distill.mode} soft targets ({distill.loss}), {distill.epochs} epochs"
+    soft += f", temperature {_figure(distill.temperature)}, alpha {_figure(distill.alpha)}"
     rows.append(("distill", f"{plan.family.name}{shape}, {soft}", every))
     if distill.compare_naive:
         rows.append(("naive", "the same student and training without the teacher", every))
@@ -110,11 +119,20 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
                 every,
             )
         )
+    if recipe.text.vocabulary == "task":
+        often = f" at least {recipe.text.least_count} times" if recipe.text.least_count > 1 else ""
+        rows.append(
+            ("trim", f"vocabulary: the word pieces that the training texts hold{often}, and the alphabet", every)
+        )
     for (stage, what), ids in _shared_files(plan).items():
         rows.append((stage, what, ", ".join(dict.fromkeys(ids))))
     for target in plan.targets:
         rows.append(("gate", _describe_budgets(target.budgets), target.profile.id))
     return rows
+
+
+def _figure(value: float | Ramp) -> str:
+    return f"{value.start:g} to {value.end:g}" if isinstance(value, Ramp) else f"{value:g}"
 
 
 def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
@@ -152,6 +170,7 @@ def _describe_budgets(budgets: Budgets) -> str:
         ("accuracy >= {:.1%}", accuracy.min),
         ("drop <= {:g} points", accuracy.max_drop),
         ("agreement >= {:.0%}", accuracy.min_agreement),
+        (f"drop of a group of {accuracy.min_group_size} <= {{:g}} points", accuracy.max_group_drop),
     )
     parts += [text.format(value) for text, value in limits if value is not None]
     return ", ".join(parts) or "no budgets"

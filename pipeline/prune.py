@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.context import RunContext
 from pipeline.data.batches import evaluation_batches
-from pipeline.distill.losses import guided_loss, student_schedule, teacher_logits
+from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.errors import InputError
 from pipeline.networks import (
     ImageNetwork,
@@ -23,10 +23,11 @@ from pipeline.networks import (
     load_network,
 )
 from pipeline.progress import Meter
-from pipeline.recipe import DistillSettings, PruneSettings
 from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.settings import DistillSettings, PruneSettings
 from pipeline.training import (
-    Loss,
+    Moment,
+    Objective,
     Schedule,
     deterministic,
     fit,
@@ -62,10 +63,11 @@ def prune(
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
-        loss = guided_loss(teacher_logits(data, teacher, cache, distilling, device), distilling)
+        answers = teacher_answers(data, teacher, cache, distilling, device, context.seed)
+        objective = LearnAnswers(distilling, answers)
         network = load_network(student).to(device)
-        schedule = student_schedule(data, tuned, context.seed)
-        _gather_gradients(network, data, loss, schedule, device)
+        schedule = student_schedule(data, tuned, context.seed, answers)
+        _gather_gradients(network, data, objective, schedule, device)
         if isinstance(network, ImageNetwork):
             architecture = _thin_channels(network, data, student, settings)
         else:
@@ -73,7 +75,7 @@ def prune(
         # Built anew from its description, so that what is trained is what will be loaded.
         thin = build_network(architecture)
         thin.load_state_dict(network.state_dict())
-        outcome = fit(thin.to(device), data, loss, schedule, meter, folder)
+        outcome = fit(thin.to(device), data, objective, schedule, meter, folder)
         result = network_result(
             thin, data, outcome, folder=folder, key=key, role="pruned",
             name=f"{student.name} pruned to {100 * settings.macs:g}%", architecture=architecture, meter=meter,
@@ -160,7 +162,7 @@ def _thin_bert(network: nn.Module, student: NetworkResult, settings: PruneSettin
 
 
 def _gather_gradients(
-    network: nn.Module, data: PreparedData, loss: Loss, schedule: Schedule, device: torch.device
+    network: nn.Module, data: PreparedData, objective: Objective, schedule: Schedule, device: torch.device
 ) -> None:
     """Leaves in the parameters the gradient of the loss over a sample of the train split, in evaluation mode."""
     network.zero_grad(set_to_none=True)
@@ -169,7 +171,7 @@ def _gather_gradients(
     with deterministic():
         for batch in evaluation_batches(data, rows, 32, schedule.seed, schedule.augmentation, view=0):
             batch = to_device(batch, device)
-            (loss(network(*batch.inputs), batch, 0) * len(batch.rows)).backward()
+            (objective(network, batch, Moment(0, 0.0)) * len(batch.rows)).backward()
 
 
 def _importance(weight: Tensor) -> Tensor:

@@ -4,142 +4,29 @@ It never names a device's details. Reading is strict: an unknown key is an error
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field, model_validator
 
 from pipeline.errors import InputError
+from pipeline.settings import (
+    FILE_FORMATS,
+    CalibrationSettings,
+    DataSettings,
+    DistillSettings,
+    EnsembleSettings,
+    ImageInput,
+    PruneSettings,
+    Ramp,
+    StudentSettings,
+    TeacherSettings,
+    TextInput,
+)
 from targets.profile import Budgets, Task
 from targets.strict import Strict, parse, read_yaml
 
 SCHEMA = 1
-
-
-class Split(Strict):
-    """Shares of the samples, stratified by class and drawn once with `seed`. Where the source brings its own
-    test set, that one is kept and only the validation share is drawn."""
-
-    test: float = Field(default=0.2, gt=0, lt=1)
-    validation: float = Field(default=0.1, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _leaves_training_samples(self) -> "Split":
-        if self.test + self.validation > 0.9:
-            raise ValueError(f"test {self.test} + validation {self.validation} leave under 10% to train on")
-        return self
-
-
-class DataSettings(Strict):
-    """Where samples come from. `source` is a name in `pipeline.data.sources`; the other keys are its arguments."""
-
-    source: str
-    path: Path | None = None  # a folder or file, relative to the recipe
-    test_path: Path | None = None  # the source's own test set
-    name: str | None = None  # a data set's name on the Hugging Face hub
-    config: str | None = None
-    text_column: str = "text"
-    image_column: str = "image"
-    label_column: str = "label"
-    where: dict[str, str] = Field(default_factory=dict)  # keep only rows whose column has this value
-    limit: int | None = Field(default=None, ge=20)  # a stratified sample of this many
-    split: Split = Split()
-
-
-class ImageInput(Strict):
-    """The student's input: RGB pixels, square."""
-
-    size: int = Field(default=64, ge=16, le=1024, multiple_of=8)
-
-
-class TextInput(Strict):
-    """The student's input, in word pieces; longer texts are cut, and how many were is reported."""
-
-    sequence_length: int = Field(default=64, ge=8, le=512)
-
-
-class Augmentation(Strict):
-    """Image views: shifted by up to `shift` of the side, mirrored. View v of sample i is the same for everyone who
-    asks, so the student sees exactly what the teacher judged."""
-
-    shift: float = Field(default=0.0, ge=0, le=0.5)
-    mirror: bool = False
-
-    @property
-    def varies(self) -> bool:
-        return self.shift > 0 or self.mirror
-
-
-class TeacherSettings(Strict):
-    """Any timm image model, or any transformers sequence classifier by folder or name.
-
-    `weights` is `hub` (the library's own download), `none`, a file or folder, or `package:NAME/GLOB`: a file inside
-    an installed package. `epochs: 0` uses the teacher as it is.
-    """
-
-    model: str
-    weights: str = "hub"
-    input_size: int | None = Field(default=None, ge=16, le=1024)  # images are resized to it before the teacher
-    epochs: int = Field(default=3, ge=0, le=1000)
-    learning_rate: float = Field(default=1e-3, gt=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0, lt=1)
-    batch_size: int = Field(default=64, ge=1)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    freeze: Literal["none", "embeddings", "backbone"] = "none"
-    augmentation: Augmentation = Augmentation()  # of images; each epoch sees another view
-
-
-class StudentSettings(Strict):
-    """A student by name; `width` scales MobileNets, the four counts shape a TinyBERT."""
-
-    family: str
-    width: float = Field(default=1.0, gt=0.1, le=2.0)
-    weights: str = "none"  # as the teacher's
-    layers: int = Field(default=4, ge=1, le=24)
-    hidden: int | None = Field(default=None, ge=32, le=1024)  # None: the teacher's
-    heads: int | None = Field(default=None, ge=1, le=16)
-    feed_forward: int | None = Field(default=None, ge=32, le=4096)
-    start: Literal["random", "embeddings", "layers"] = "random"  # what a TinyBERT takes from its teacher
-
-    @model_validator(mode="after")
-    def _heads_divide_hidden(self) -> "StudentSettings":
-        if self.hidden and self.heads and self.hidden % self.heads:
-            raise ValueError(f"hidden {self.hidden} is not a multiple of heads {self.heads}")
-        return self
-
-
-class DistillSettings(Strict):
-    """Hinton et al. 2015: loss = alpha * T^2 * KL(teacher_T || student_T) + (1 - alpha) * cross-entropy."""
-
-    mode: Literal["cached", "online"] = "cached"
-    temperature: float = Field(default=4.0, gt=0, le=100)
-    alpha: float = Field(default=0.7, ge=0, le=1)
-    epochs: int = Field(default=10, ge=1, le=10000)
-    learning_rate: float = Field(default=2e-3, gt=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0, lt=1)
-    batch_size: int = Field(default=64, ge=1)
-    views: int = Field(default=1, ge=1, le=64)  # augmented views of each sample; epoch e sees view e mod views
-    augmentation: Augmentation = Augmentation()
-    compare_naive: bool = False
-
-
-class PruneSettings(Strict):
-    """Structured pruning: `macs` is the share of multiply-accumulates that is left. For a BERT, the heads and
-    feed-forward units of each layer are thinned to that share."""
-
-    macs: float = Field(default=1.0, gt=0.05, le=1.0)  # 1.0: no pruning
-    round_to: int = Field(default=8, ge=1, le=64)
-    recovery_epochs: int = Field(default=2, ge=0)
-    learning_rate: float = Field(default=5e-4, gt=0, lt=1)
-
-
-class CalibrationSettings(Strict):
-    """Training samples for static INT8."""
-
-    samples: int = Field(default=256, ge=1, le=100_000)
-    method: Literal["minmax", "percentile", "entropy"] = "minmax"  # of onnxruntime; LiteRT's quantizer uses min-max
-    seed: int = Field(default=0, ge=0)
 
 
 class Recipe(Strict):
@@ -154,6 +41,7 @@ class Recipe(Strict):
     image: ImageInput = ImageInput()
     text: TextInput = TextInput()
     teacher: TeacherSettings
+    ensemble: EnsembleSettings | None = None
     student: StudentSettings
     distill: DistillSettings = DistillSettings()
     prune: PruneSettings = PruneSettings()
@@ -164,10 +52,62 @@ class Recipe(Strict):
     def _known_schema_and_fitting_parts(self) -> "Recipe":
         if self.schema_version != SCHEMA:
             raise ValueError(f"schema {self.schema_version} is not known; this edgepress reads {SCHEMA}")
-        augmented = self.teacher.augmentation.varies or self.distill.augmentation.varies
-        if self.task == "text-classification" and augmented:
-            raise ValueError("augmentation is for images; remove it from this text recipe")
+        image = self.task == "image-classification"
+        for name, part in (("teacher", self.teacher), ("distill", self.distill)):
+            if not image and part.augmentation.varies:
+                raise ValueError(f"{name}.augmentation is for images; remove it from this text recipe")
+            if not image and part.regularization.mixes:
+                raise ValueError(f"{name}.regularization: mixup and cutmix are for images; remove them")
+        if image and self.text.vocabulary != "full":
+            raise ValueError("text.vocabulary is for texts; remove it from this image recipe")
+        if image and self.distill.layers is not None:
+            raise ValueError("distill.layers is for texts; use distill.features for images")
+        layers = self.distill.layers
+        if layers is not None and layers.method == "tinybert" and isinstance(layers.layer_map, tuple):
+            named = len(layers.layer_map)
+            for learner in (self.student, *self.distill.assistants):
+                if named != learner.layers:
+                    raise ValueError(f"distill.layers.layer_map names {named} layers, a student has {learner.layers}")
         return self
+
+    @model_validator(mode="after")
+    def _teachers_fit(self) -> "Recipe":
+        image = self.task == "image-classification"
+        for name, teacher in self.teachers.items():
+            if not image and (teacher.augmentation.varies or teacher.regularization.mixes):
+                raise ValueError(f"{name}: augmentation, mixup and cutmix are for images; remove them")
+            if not image and teacher.mean is not None:
+                raise ValueError(f"{name}: mean and std are for images; remove them")
+            if image and teacher.tokenizer is not None:
+                raise ValueError(f"{name}: tokenizer is for texts; remove it")
+            if not image and teacher.file_format and teacher.tokenizer is None:
+                raise ValueError(f"{name}: {teacher.model} brings no tokenizer; give tokenizer: FOLDER")
+        weighed = [name for name, teacher in self.teachers.items() if teacher.weight != 1]
+        if weighed and (self.ensemble is None or self.ensemble.combine == "learned"):
+            reason = "there is one teacher" if self.ensemble is None else "ensemble.combine: learned fits the weights"
+            raise ValueError(f"{weighed[0]}: {reason}; remove weight")
+        if self.ensemble and self.ensemble.temperature is None and isinstance(self.distill.temperature, Ramp):
+            raise ValueError("ensemble.temperature: give one, since distill.temperature changes during training")
+        if self.ensemble or self.teacher.file_format:
+            self._ask_for_logits_alone("an ensemble" if self.ensemble else self.teacher.model)
+        return self
+
+    def _ask_for_logits_alone(self, teacher: str) -> None:
+        first = (*self.distill.assistants, self.student)[0]  # the others start from the one before
+        deep = {
+            "distill.features": bool(self.distill.features),
+            "distill.layers": self.distill.layers is not None,
+            f"start: {first.start}": first.start != "random",
+        }
+        for name, used in deep.items():
+            if used:
+                raise ValueError(f"{name} needs the layers of one PyTorch teacher; {teacher} gives logits alone")
+
+    @property
+    def teachers(self) -> dict[str, TeacherSettings]:
+        """All of them by where they stand in the recipe."""
+        more = self.ensemble.teachers if self.ensemble else ()
+        return {"teacher": self.teacher, **{f"ensemble.teachers.{i}": teacher for i, teacher in enumerate(more)}}
 
 
 def load_recipe(file: Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -204,11 +144,22 @@ def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
         for key in ("path", "test_path"):
             if isinstance(data.get(key), str):
                 data[key] = str((folder / Path(data[key]).expanduser()).resolve())
-    for part in ("teacher", "student"):
-        settings = content.get(part)
+    ensemble = content.get("ensemble")
+    more = ensemble.get("teachers") if isinstance(ensemble, dict) else None
+    for settings in (content.get("teacher"), content.get("student"), *(more if isinstance(more, list) else ())):
         if not isinstance(settings, dict):
             continue
-        for key in ("model", "weights"):
+        for key in ("model", "weights", "tokenizer"):
             value = settings.get(key)
-            if isinstance(value, str) and value.startswith((".", "/", "~")):
-                settings[key] = str((folder / Path(value).expanduser()).resolve())
+            if isinstance(value, str):
+                settings[key] = _absolute(value, folder)
+
+
+def _absolute(reference: str, folder: Path) -> str:
+    """A path relative to `folder` made absolute; package files and names on a hub stay."""
+    start, colon, path = reference.partition(":")
+    if colon and start in FILE_FORMATS:
+        return reference if path.startswith("package:") else f"{start}:{(folder / Path(path).expanduser()).resolve()}"
+    if reference.startswith((".", "/", "~")):
+        return str((folder / Path(reference).expanduser()).resolve())
+    return reference

@@ -13,6 +13,7 @@ from targets.profile import IoType, Scheme, Source, Task
 
 Format = Literal["onnx", "tflite"]
 SplitName = Literal["train", "validation", "test"]
+Role = Literal["teacher", "assistant", "naive", "student", "pruned", "trimmed"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class PreparedData:
     `labels_file`: int64 [N]. `lengths_file` (text): int32 [N] real tokens, mask = position < length.
     `split_file`: .npz with int64 row numbers under train, validation, test; ids are the row numbers.
     `texts_file`: one JSON string a line, the N texts as read. `tokenizer_folder`: a transformers fast tokenizer.
+    `groups_file`: .npz with the name of the column that groups the samples, the groups' names, int64 [N] into them.
     """
 
     fingerprint: str
@@ -51,6 +53,7 @@ class PreparedData:
     lengths_file: Path | None = None
     texts_file: Path | None = None
     tokenizer_folder: Path | None = None
+    groups_file: Path | None = None
 
     @property
     def inputs(self) -> np.ndarray:
@@ -81,14 +84,14 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """A trained network: a teacher, a student, a naive student or a pruned student.
+    """A trained network: a teacher, a student, a naive student, a pruned student or one with a trimmed vocabulary.
 
     `checkpoint_file` is safetensors; `architecture` is all that `pipeline.networks.load_network` needs besides it.
     `test_logits_file`: float32 [T, classes] for the test split, in its row order. `macs` is for one sample.
     """
 
     fingerprint: str
-    role: Literal["teacher", "naive", "student", "pruned"]
+    role: Role
     name: str
     checkpoint_file: Path
     architecture: dict[str, object]
@@ -104,6 +107,23 @@ class NetworkResult:
     @property
     def test_logits(self) -> np.ndarray:
         return np.load(self.test_logits_file)
+
+
+def vocabulary_size(network: NetworkResult) -> int | None:
+    """Word pieces that a text network has embeddings of; None for images."""
+    config = network.architecture.get("config")
+    return int(config["vocab_size"]) if isinstance(config, dict) else None
+
+
+@dataclass(frozen=True)
+class TrimmedResult:
+    """A student that knows fewer word pieces, and the data as it reads them. `new_unknown`: texts of all splits that
+    hold a word which only the smaller vocabulary can't spell."""
+
+    fingerprint: str
+    data: PreparedData
+    student: NetworkResult
+    new_unknown: int
 
 
 @dataclass(frozen=True)
@@ -201,7 +221,8 @@ class TargetFile:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One target's release, before the gate. `students` in the order they were made: student, then pruned."""
+    """One target's release, before the gate. `students` in the order they were made: student, pruned, trimmed.
+    `data` is what the last of them reads."""
 
     target: str
     data: PreparedData

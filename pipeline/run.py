@@ -10,8 +10,10 @@ from filelock import FileLock, Timeout
 from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
-from pipeline.distill.cache import cache_teacher
+from pipeline.data.texts import same_pieces
+from pipeline.distill.chain import guide_of
 from pipeline.distill.student import distill, train_naive
+from pipeline.ensemble import combine_teachers
 from pipeline.errors import InputError
 from pipeline.export.metadata import add_metadata
 from pipeline.export.onnx import export_onnx
@@ -26,9 +28,11 @@ from pipeline.quantize.tflite import quantize_tflite
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
 from pipeline.results import ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
+from pipeline.settings import FILE_FORMATS
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
 from pipeline.validate import validate
+from pipeline.vocabulary import trim_vocabulary
 from targets.machine import describe_machine
 from targets.profile import ExportSettings
 from targets.runtimes.base import operators
@@ -46,13 +50,15 @@ class Release:
 
 @dataclass(frozen=True)
 class Networks:
-    """What all targets share."""
+    """What all targets share. `data` is as the student reads it that is exported, `teacher_data` as every other network
+    reads it; they are two where the vocabulary was trimmed."""
 
     data: PreparedData
+    teacher_data: PreparedData
     teacher: NetworkResult
     teacher_onnx_bytes: int
     naive: NetworkResult | None
-    students: tuple[NetworkResult, ...]  # as distilled, then as pruned
+    students: tuple[NetworkResult, ...]  # as distilled, then as pruned, then with fewer word pieces
 
     @property
     def student(self) -> NetworkResult:
@@ -74,20 +80,43 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
 def train(recipe: Recipe, context: RunContext) -> Networks:
     """Data, teacher, student: the stages that do not depend on a target."""
     text = recipe.task == "text-classification"
-    tokenizer = teacher_tokenizer(recipe.teacher) if text else None
+    tokenizer = _shared_tokenizer(recipe) if text else None
     data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, tokenizer, context)
-    teacher = teach(data, recipe.teacher, context)
+    members = [teach(data, settings, context) for settings in recipe.teachers.values()]
+    teacher = combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
     length = recipe.text.sequence_length if text else None
-    teacher_onnx = export_onnx(data, teacher, ExportSettings().opset, length, context)
-    cache = cache_teacher(data, teacher, recipe.distill, context) if recipe.distill.mode == "cached" else None
-    student = distill(data, teacher, cache, recipe.student, recipe.distill, context)
-    naive = (
-        train_naive(data, teacher, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
-    )
+    teacher_bytes = sum(_float_bytes(data, member, length, context) for member in members)
+    guide, cache = guide_of(data, teacher, recipe.distill, context)
+    student = distill(data, guide, cache, recipe.student, recipe.distill, context)
+    naive = train_naive(data, guide, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
     students: tuple[NetworkResult, ...] = (student,)
     if recipe.prune.macs < 1:
-        students += (prune(data, student, teacher, cache, recipe.prune, recipe.distill, context),)
-    return Networks(data, teacher, teacher_onnx.bytes, naive, students)
+        students += (prune(data, student, guide, cache, recipe.prune, recipe.distill, context),)
+    read = data
+    if recipe.text.vocabulary == "task":
+        read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
+        students += (trimmed,)
+    return Networks(read, data, teacher, teacher_bytes, naive, students)
+
+
+def _float_bytes(data: PreparedData, teacher: NetworkResult, length: int | None, context: RunContext) -> int:
+    """Size of a teacher's float32 ONNX file, or of the file that it is."""
+    if teacher.architecture["kind"] in FILE_FORMATS:
+        return int(str(teacher.architecture["bytes"]))
+    return export_onnx(data, teacher, ExportSettings().opset, length, context).bytes
+
+
+def _shared_tokenizer(recipe: Recipe) -> Path | str:
+    """The one tokenizer of all teachers. Raises InputError if they have different ones."""
+    first = teacher_tokenizer(recipe.teacher)
+    for name, settings in recipe.teachers.items():
+        other = teacher_tokenizer(settings)
+        if other != first and not same_pieces(first, other):
+            raise InputError(
+                f"{name}: {settings.model} reads other word pieces than {recipe.teacher.model}; teachers of one "
+                "ensemble must share a tokenizer"
+            )
+    return first
 
 
 def release(

@@ -4,8 +4,8 @@ import difflib
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.recipe import StudentSettings
 from pipeline.results import NetworkResult, PreparedData
+from pipeline.settings import StudentSettings
 from targets.profile import Task
 
 PIXEL_CENTRE = 127.5  # of pixels 0..255: one mean and one scale for all channels, which 8-bit integers hold exactly
@@ -91,9 +91,10 @@ def student_architecture(settings: StudentSettings, data: PreparedData, teacher:
     mean, std = [PIXEL_CENTRE] * 3, [PIXEL_CENTRE] * 3
     if settings.weights != "none":
         mean, std = image_normalisation(family.timm)
+    dropout = {} if settings.dropout is None else {"dropout": settings.dropout}
     return {
         "kind": "timm", "model": family.timm, "width": settings.width, "classes": len(data.labels),
-        "input_size": None, "mean": mean, "std": std,
+        "input_size": None, "mean": mean, "std": std, **dropout,
     }  # fmt: skip
 
 
@@ -118,7 +119,7 @@ def _bert_architecture(settings: StudentSettings, data: PreparedData, teacher: N
         sizes["intermediate_size"] if same and sizes["intermediate_size"] else 4 * hidden
     )
     length = int(data.inputs.shape[1])
-    config = {
+    config: dict[str, object] = {
         "model_type": "bert",
         "vocab_size": int(given["vocab_size"]),
         "hidden_size": hidden,
@@ -131,5 +132,7 @@ def _bert_architecture(settings: StudentSettings, data: PreparedData, teacher: N
         "layer_norm_eps": 1e-12,
         "pad_token_id": int(given.get("pad_token_id") or 0),
     }
+    if settings.dropout is not None:
+        config |= {"hidden_dropout_prob": settings.dropout, "classifier_dropout": settings.dropout}
     frozen = [] if settings.start == "random" else ["transformer.bert.embeddings.word_embeddings.weight"]
     return {"kind": "transformers", "config": config, "labels": list(data.labels), "frozen": frozen}

@@ -1,18 +1,20 @@
-"""The teacher: any timm image model or transformers sequence classifier, fine-tuned or used as it is."""
+"""The teacher: any timm image model or transformers sequence classifier, fine-tuned or used as it is, or a file of
+another framework."""
 
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from pipeline.context import RunContext
-from pipeline.data.batches import Batch
 from pipeline.errors import InputError
+from pipeline.file_network import open_file_teacher
+from pipeline.labels import learn_labels
+from pipeline.model_files import model_path, tensorflow_version
 from pipeline.networks import ImageNetwork, TextNetwork, build_network
 from pipeline.progress import Meter
-from pipeline.recipe import TeacherSettings
 from pipeline.results import NetworkResult, PreparedData
+from pipeline.settings import TeacherSettings
 from pipeline.training import Schedule, fit, network_result, prepare_torch, samples_of
 from pipeline.weights import (
     image_normalisation,
@@ -30,8 +32,8 @@ def teacher_tokenizer(settings: TeacherSettings) -> Path | str:
 
 def teach(data: PreparedData, settings: TeacherSettings, context: RunContext) -> NetworkResult:
     """Loads the teacher, fine-tunes it on the train split with label-smoothed cross-entropy, and judges it
-    on the test split. Raises InputError for an unknown model, weights that do not fit, and texts longer
-    than it takes.
+    on the test split. Raises InputError for an unknown model, weights that do not fit, texts longer than it takes,
+    and files that can't be opened or give other answers than one value a class.
     """
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
@@ -46,30 +48,37 @@ def teach(data: PreparedData, settings: TeacherSettings, context: RunContext) ->
             context.seed,
             settings.augmentation if settings.augmentation.varies else None,
             views=max(1, settings.epochs),
+            regularization=settings.regularization,
         )
 
-        def loss(logits: Tensor, batch: Batch, view: int) -> Tensor:
-            return functional.cross_entropy(logits, batch.labels, label_smoothing=settings.label_smoothing)
-
-        outcome = fit(network.to(device), data, loss, schedule, meter, folder)
+        learn = learn_labels(settings.regularization, settings.label_smoothing)
+        outcome = fit(network.to(device), data, learn, schedule, meter, folder)
         return network_result(
             network, data, outcome, folder=folder, key=key, role="teacher", name=teacher_name(settings),
             architecture=architecture, meter=meter,
         )  # fmt: skip
 
-    inputs = {"data": data.fingerprint, "settings": settings, "weights": weights_identity(settings)}
+    # How much it counts among others does not change it.
+    told = settings.model_dump(mode="json", exclude={"weight"})
+    inputs: dict[str, object] = {"data": data.fingerprint, "settings": told, "weights": weights_identity(settings)}
+    if settings.file_format == "keras":
+        inputs["tensorflow"] = tensorflow_version()
     total = samples_of(data, settings.epochs)
     return context.stage("teacher", inputs, NetworkResult, make, total=total, unit="samples")
 
 
 def teacher_name(settings: TeacherSettings) -> str:
     """The model's own name: of a package's or local folder, the package or the folder."""
+    if settings.file_format:
+        return model_path(settings.model).name
     if settings.model.startswith("package:"):
         return settings.model.removeprefix("package:").split("/")[0]
     return Path(settings.model).name if settings.model.startswith(("/", ".", "~")) else settings.model
 
 
 def _load(data: PreparedData, settings: TeacherSettings) -> tuple[nn.Module, dict[str, object]]:
+    if settings.file_format:
+        return open_file_teacher(data, settings)
     if data.task == "text-classification":
         return _load_text(data, settings)
     mean, std = image_normalisation(settings.model)

@@ -4,12 +4,12 @@ Everything random comes from (seed, epoch), so a run that was killed after an ep
 same bytes as one that was not.
 """
 
-import io
 import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -18,26 +18,46 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.checkpoint import Progress, changing, load_progress, save_progress
 from pipeline.context import RunContext
 from pipeline.data.batches import Batch, training_batches
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
-from pipeline.networks import count_macs, count_parameters, example_inputs, save_network
+from pipeline.networks import count_macs, count_parameters, device_of, example_inputs, runs_files, save_network
 from pipeline.progress import Meter
-from pipeline.recipe import Augmentation
-from pipeline.results import EpochRecord, NetworkResult, PreparedData
-from pipeline.store import write_atomic
+from pipeline.results import EpochRecord, NetworkResult, PreparedData, Role
+from pipeline.settings import Augmentation, Regularization
 
 SETTLING = 1024  # training samples that batch normalisation's statistics are measured on
 WARM_UP = 0.1  # share of training during which the learning rate rises
-Loss = Callable[[Tensor, Batch, int], Tensor]  # (logits [B, classes], batch on their device, view) -> mean loss
+PLAIN = Regularization()
+DIVERGED = 100  # times the loss at the start: no step that is right goes there
+BLAMED = 8  # sample ids that the message of a diverged training names
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a batch stands: `epoch` from 0, `share` in [0, 1] of the training done."""
+
+    epoch: int
+    share: float
+
+
+# (network, batch on its device, moment) -> mean loss. It runs the network itself, so that it can look into it. Where
+# it is a module, its parameters are trained too.
+Objective = Callable[[nn.Module, Batch, Moment], Tensor]
 
 
 @dataclass(frozen=True)
 class Schedule:
     """AdamW (Loshchilov and Hutter 2019) with a linear warm-up and a cosine decay to zero. Epoch e sees view
-    e mod `views` of `augmentation`; `seed` decides shuffles, views and dropout."""
+    e mod `views` of `augmentation`, or what `choose_views` gives for it (one view, or int64 [R] for the R training
+    samples); `seed` decides shuffles, views and dropout.
+
+    `keep` the weights of the epoch that was best on the validation split (the later of equals), or of the last. A
+    network that is trained in several phases gives each its name.
+    """
 
     epochs: int
     learning_rate: float
@@ -46,6 +66,13 @@ class Schedule:
     seed: int
     augmentation: Augmentation | None = None
     views: int = 1
+    regularization: Regularization = PLAIN
+    keep: Literal["best", "last"] = "best"
+    phase: str = "training"
+    choose_views: Callable[[int], int | np.ndarray] | None = None
+
+    def view(self, epoch: int) -> int | np.ndarray:
+        return epoch % self.views if self.choose_views is None else self.choose_views(epoch)
 
 
 @dataclass(frozen=True)
@@ -79,60 +106,88 @@ def samples_of(data: PreparedData, epochs: int) -> int:
     return epochs * (train + validation) + validation * (epochs == 0) + test
 
 
-def fit(network: nn.Module, data: PreparedData, loss: Loss, schedule: Schedule, meter: Meter, folder: Path) -> Fit:
-    """Trains `network` in place on the train split and leaves it with the weights of the epoch that was
-    best on the validation split (the later of equals), in evaluation mode. Parameters that need no gradient
-    stay.
+def fit(
+    network: nn.Module, data: PreparedData, objective: Objective, schedule: Schedule, meter: Meter, folder: Path
+) -> Fit:
+    """Trains `network` in place on the train split and leaves it with the weights that `schedule.keep` asks for, in
+    evaluation mode. Parameters that need no gradient stay.
 
     After each epoch `folder/resume/` gets a checkpoint, from which a later call goes on. Raises InputError if
-    the loss is not a number.
+    the loss is not a number or grows out of all proportion.
     """
-    device = next(network.parameters()).device
-    optimizer = _optimizer(network, schedule)
+    device = device_of(network)
     validation = data.rows("validation")
-    state = _resume(folder, network, optimizer)
-    curve: list[EpochRecord] = [EpochRecord(**record) for record in state["curve"]]
-    best: dict[str, Any] = state["best"]
-    meter.advance(len(curve) * (len(data.rows("train")) + len(validation)))
+    file = folder / "resume" / f"{schedule.phase}.pt"
+    judged = _averaged(network, schedule)
+    modules = {"network": network}
+    if isinstance(objective, nn.Module):
+        modules["objective"] = objective.to(device)
+    if judged is not network:
+        modules["average"] = judged
+    optimizer = _optimizer([module for name, module in modules.items() if name != "average"], schedule)
+    progress = load_progress(file, modules, optimizer, device)
+    meter.advance(len(progress.curve) * (len(data.rows("train")) + len(validation)))
     with deterministic():
-        for epoch in range(len(curve), schedule.epochs):
-            train_loss = _train_epoch(network, data, loss, schedule, epoch, optimizer, device, meter)
-            _settle_statistics(network, data, schedule, epoch, device)
-            scores = predict(network, data, validation, meter=meter)
-            value = accuracy(scores, data.targets[validation]).value
-            curve.append(EpochRecord(epoch, train_loss, value))
+        while len(progress.curve) < schedule.epochs and not _exhausted(progress, schedule):
+            epoch = len(progress.curve)
+            train_loss = _train_epoch(network, judged, data, objective, schedule, progress, optimizer, meter)
+            _settle_statistics(judged, data, schedule, epoch, device)
+            value = accuracy(predict(judged, data, validation, meter=meter), data.targets[validation]).value
+            progress.curve.append(EpochRecord(epoch, train_loss, value))
             meter.advance(0, f"epoch {epoch + 1}: loss {train_loss:.3f}, validation {100 * value:.1f}%")
-            if value >= best["validation_accuracy"]:
-                weights = {name: tensor.clone() for name, tensor in _changing(network).items()}
-                best = {"epoch": epoch, "validation_accuracy": value, "weights": weights}
-            _save(folder, network, optimizer, curve, best)
-        if not curve:
+            if value >= progress.best_accuracy or schedule.keep == "last":
+                weights = {name: tensor.clone() for name, tensor in changing(judged).items()}
+                progress.best_epoch, progress.best_accuracy, progress.best_weights = epoch, value, weights
+            save_progress(file, progress, modules, optimizer)
+        if not progress.curve:
             value = accuracy(predict(network, data, validation, meter=meter), data.targets[validation]).value
             return Fit((), None, value)
-    network.load_state_dict(best["weights"], strict=False)
+    network.load_state_dict(progress.best_weights, strict=False)
     network.eval()
-    return Fit(tuple(curve), best["epoch"], best["validation_accuracy"])
+    return Fit(tuple(progress.curve), progress.best_epoch, progress.best_accuracy)
+
+
+def _exhausted(progress: Progress, schedule: Schedule) -> bool:
+    """Whether the last `patience` epochs were no better than one before them."""
+    patience, values = schedule.regularization.patience, [record.validation_accuracy for record in progress.curve]
+    if patience is None or len(values) <= patience:
+        return False
+    return max(values[-patience:]) <= max(values[:-patience])
+
+
+def _averaged(network: nn.Module, schedule: Schedule) -> nn.Module:
+    """A copy of `network` for the moving average of its weights, or `network` itself where none is asked for."""
+    return network if schedule.regularization.ema is None else deepcopy(network)
+
+
+def _follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """One update of the moving average; it begins short, so that the first weights are soon forgotten."""
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for mine, theirs in zip(average.parameters(), network.parameters(), strict=True):
+            if theirs.requires_grad:
+                mine.lerp_(theirs, share)
 
 
 def _train_epoch(
     network: nn.Module,
+    judged: nn.Module,
     data: PreparedData,
-    loss: Loss,
+    objective: Objective,
     schedule: Schedule,
-    epoch: int,
+    progress: Progress,
     optimizer: torch.optim.Optimizer,
-    device: torch.device,
     meter: Meter,
 ) -> float:
     """The mean loss of the epoch."""
+    device, epoch = device_of(network), len(progress.curve)
     rows = data.rows("train")
     torch.manual_seed(int(np.random.SeedSequence([schedule.seed, epoch]).generate_state(1)[0]))
-    network.train()
-    for module in network.modules():  # a frozen layer keeps its statistics too
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
-            module.eval()
-    view = epoch % schedule.views
+    _train_mode(network)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    regular, view = schedule.regularization, schedule.view(epoch)
     seen, total = 0, 0.0
+    start = progress.curve[0].train_loss if progress.curve else None
     batches = training_batches(data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, view)
     for step, batch in enumerate(batches):
         count = len(batch.rows)
@@ -140,19 +195,38 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, share)
         batch = to_device(batch, device)
-        value = loss(network(*batch.inputs), batch, view)
-        if not torch.isfinite(value):
-            raise InputError(
-                f"training diverged: the loss became {value.item()} in epoch {epoch + 1}, step {step + 1}; "
-                f"lower learning_rate (it is {schedule.learning_rate:g})"
-            )
+        loss = objective(network, batch, Moment(epoch, share))
+        value = loss.item()
+        start = value if start is None else start
+        if not math.isfinite(value) or value > DIVERGED * max(start, 1.0):
+            raise InputError(_diverged(value, epoch, step, batch, schedule))
         optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        loss.backward()
+        if regular.clip_norm is not None:
+            nn.utils.clip_grad_norm_(trained, regular.clip_norm)
         optimizer.step()
+        if regular.ema is not None:
+            _follow(judged, network, regular.ema, epoch * math.ceil(len(rows) / schedule.batch_size) + step)
         seen += count
-        total += value.item() * count
+        total += value * count
         meter.advance(count)
     return total / seen
+
+
+def _train_mode(network: nn.Module) -> None:
+    network.train()
+    for module in network.modules():  # a frozen layer keeps its statistics too
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
+            module.eval()
+
+
+def _diverged(value: float, epoch: int, step: int, batch: Batch, schedule: Schedule) -> str:
+    ids = ", ".join(str(row) for row in batch.rows[:BLAMED]) + (", ..." if len(batch.rows) > BLAMED else "")
+    clip = "" if schedule.regularization.clip_norm else ", or set regularization.clip_norm: 1.0"
+    return (
+        f"training diverged: the loss became {value:g} in epoch {epoch + 1}, step {step + 1} (samples {ids}); "
+        f"lower learning_rate (it is {schedule.learning_rate:g}){clip}; if it stays, look at those samples"
+    )
 
 
 def _settle_statistics(
@@ -160,6 +234,7 @@ def _settle_statistics(
 ) -> None:
     """Measures batch normalisation's statistics anew, on some training samples: the running averages lag behind
     the weights, in short trainings by tens of points of accuracy (Wu and Johnson 2021, section 3)."""
+    _train_mode(network)
     layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     if not layers:
         return
@@ -169,7 +244,7 @@ def _settle_statistics(
         layer.momentum = None  # a plain average over the batches
     rows = data.rows("train")
     batches = training_batches(
-        data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, epoch % schedule.views
+        data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, schedule.view(epoch)
     )
     with torch.no_grad():
         for batch in islice(batches, math.ceil(SETTLING / schedule.batch_size)):
@@ -185,56 +260,14 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return replace(batch, inputs=inputs, labels=batch.labels.to(device, non_blocking=True))
 
 
-def _optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+def _optimizer(modules: list[nn.Module], schedule: Schedule) -> torch.optim.Optimizer:
     """Biases and the weights of normalisation do not decay."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
-
-
-def _changing(network: nn.Module) -> dict[str, Tensor]:
-    """The tensors that training changes: trainable parameters and buffers."""
-    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
-    return {name: tensor for name, tensor in network.state_dict().items() if name not in frozen}
-
-
-def _checkpoint(folder: Path) -> Path:
-    return folder / "resume" / "checkpoint.pt"
-
-
-def _save(
-    folder: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    curve: list[EpochRecord],
-    best: dict[str, Any],
-) -> None:
-    state = {
-        "network": _changing(network),
-        "optimizer": optimizer.state_dict(),
-        "curve": [asdict(record) for record in curve],
-        "best": best,
-    }
-    file = _checkpoint(folder)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()  # so that a full disk is an OSError, as everywhere, not one of torch's own
-    torch.save(state, content)
-    write_atomic(file, content.getvalue())
-
-
-def _resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state after the last whole epoch, loaded into network and optimizer; a fresh one if there is
-    none."""
-    file = _checkpoint(folder)
-    if not file.exists():
-        return {"curve": [], "best": {"epoch": None, "validation_accuracy": -1.0, "weights": {}}}
-    state = torch.load(file, map_location=next(network.parameters()).device, weights_only=True)
-    network.load_state_dict(state["network"], strict=False)
-    optimizer.load_state_dict(state["optimizer"])
-    return state
 
 
 @contextmanager
@@ -262,7 +295,7 @@ def network_result(
     *,
     folder: Path,
     key: str,
-    role: Literal["teacher", "naive", "student", "pruned"],
+    role: Role,
     name: str,
     architecture: dict[str, object],
     meter: Meter,
@@ -282,7 +315,7 @@ def network_result(
         checkpoint_file=folder / "model.safetensors",
         architecture=architecture,
         parameters=count_parameters(network),
-        macs=count_macs(network, example_inputs(data)),
+        macs=None if runs_files(network) else count_macs(network, example_inputs(data)),
         accuracy=accuracy(logits, data.targets[rows]),
         test_logits_file=folder / "test_logits.npy",
         validation_accuracy=outcome.validation_accuracy,

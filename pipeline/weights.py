@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
+from pipeline.model_files import file_identity
 from pipeline.packages import PREFIX, package_path
 from pipeline.quiet import quiet
-from pipeline.recipe import StudentSettings, TeacherSettings
+from pipeline.settings import StudentSettings, TeacherSettings
 from pipeline.store import file_sha256
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def local_path(reference: str) -> Path | None:
 def weights_identity(settings: TeacherSettings | StudentSettings) -> dict[str, str]:
     """SHA-256 of every local weight file that the settings name, for the fingerprint: the content counts, not
     where it lies."""
+    if isinstance(settings, TeacherSettings) and settings.file_format:
+        return file_identity(settings.model)
     references = [settings.weights, *([settings.model] if isinstance(settings, TeacherSettings) else [])]
     identity: dict[str, str] = {}
     for path in filter(None, map(local_path, references)):
@@ -159,7 +162,11 @@ def _classifier_names(body: "nn.Module", names: "dict[str, Tensor]") -> set[str]
 
 def text_source(settings: TeacherSettings) -> Path | str:
     """Folder, or name on the Hugging Face hub, that holds a text teacher's configuration and tokenizer:
-    `weights` if that is a folder, else `model`."""
+    `weights` if that is a folder, else `model`; of a file's teacher its `tokenizer`."""
+    if settings.file_format:
+        if settings.tokenizer is None:
+            raise InputError(f"teacher {settings.model} brings no tokenizer; give tokenizer: FOLDER")
+        return local_path(settings.tokenizer) or settings.tokenizer
     weights = local_path(settings.weights)
     if weights is not None and weights.is_dir():
         return weights

@@ -70,7 +70,7 @@ def _unset(budgets: Budgets) -> list[str]:
     limits = {
         "latency_ms": (latency.p50, latency.p90, latency.p99),
         "size_mb": (budgets.size_mb,),
-        "accuracy": (accuracy.min, accuracy.max_drop),
+        "accuracy": (accuracy.min, accuracy.max_drop, accuracy.max_group_drop),
     }
     return [name for name, values in limits.items() if all(value is None for value in values)]
 

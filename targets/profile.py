@@ -5,7 +5,7 @@ A figure without a source stays null. Profiles are YAML files in `targets/profil
 
 import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -97,6 +97,11 @@ class ExportSettings(Strict):
     max_transposes: int | None = Field(default=None, ge=0)
 
 
+# Test samples that a group needs to be judged. With 100, of which 5 come out otherwise than the teacher's, the 95%
+# interval of a drop reaches 5 points to either side; with 20 it would be 12, which tells nothing.
+GROUP_SIZE = 100
+
+
 class LatencyBudget(Strict):
     """Milliseconds of one inference, batch of one."""
 
@@ -107,11 +112,28 @@ class LatencyBudget(Strict):
 
 class AccuracyBudget(Strict):
     """`min` is top-1 in [0, 1]; `max_drop` is in points (percent) below the teacher; `min_agreement` is the
-    share of test samples on which the ONNX and TFLite files give the same label, in [0, 1]."""
+    share of test samples on which the ONNX and TFLite files give the same label, in [0, 1]. `max_group_drop` is
+    what any class or subgroup of at least `min_group_size` test samples may lose, in points below the teacher."""
 
     min: float | None = Field(default=None, ge=0, le=1)
     max_drop: float | None = Field(default=None, ge=0, le=100)
     min_agreement: float | None = Field(default=None, ge=0, le=1)
+    max_group_drop: float | None = Field(default=None, ge=0, le=100)
+    min_group_size: int | None = Field(default=None, ge=10)  # None with a max_group_drop: GROUP_SIZE
+
+    @model_validator(mode="before")
+    @classmethod
+    def _groups_have_a_size(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("min_group_size") is None:
+            size = None if content.get("max_group_drop") is None else GROUP_SIZE
+            return {**content, "min_group_size": size}
+        return content
+
+    @model_validator(mode="after")
+    def _a_size_has_its_budget(self) -> "AccuracyBudget":
+        if self.min_group_size is not None and self.max_group_drop is None:
+            raise ValueError("min_group_size says which groups max_group_drop judges: give both, or neither")
+        return self
 
 
 class Budgets(Strict):
@@ -133,6 +155,9 @@ class Budgets(Strict):
         def most(a: float | None, b: float | None) -> float | None:
             return max((v for v in (a, b) if v is not None), default=None)
 
+        def least_size(a: int | None, b: int | None) -> int | None:
+            return min((v for v in (a, b) if v is not None), default=None)
+
         mine, theirs = self.latency_ms, other.latency_ms
         return Budgets(
             latency_ms=LatencyBudget(
@@ -145,6 +170,8 @@ class Budgets(Strict):
                 min=most(self.accuracy.min, other.accuracy.min),
                 max_drop=least(self.accuracy.max_drop, other.accuracy.max_drop),
                 min_agreement=most(self.accuracy.min_agreement, other.accuracy.min_agreement),
+                max_group_drop=least(self.accuracy.max_group_drop, other.accuracy.max_group_drop),
+                min_group_size=least_size(self.accuracy.min_group_size, other.accuracy.min_group_size),
             ),
             confidence=max(self.confidence, other.confidence),
         )

@@ -56,7 +56,8 @@ def parse(model: type[M], content: dict[str, Any], origin: str) -> M:
 
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
-    place = [str(part) for part in problem["loc"]]
+    # A part in brackets is the name of one form of a setting that may be written in several.
+    place = [part for part in map(str, problem["loc"]) if not part.startswith("(")]
     name = ".".join(place) or "(top level)"
     if problem["type"] == "extra_forbidden":
         known = _keys_at(model, place[:-1])

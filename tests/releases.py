@@ -142,14 +142,29 @@ def target_file(
     return TargetFile(export, judged, timed, shipped)
 
 
-def release(folder: Path, data: PreparedData, *, prune: bool = True, timed: bool = True, **wrong: int) -> RunResult:
-    """Mistakes by name: teacher, naive, student, pruned, float32, onnx, tflite."""
-    mistakes = {"teacher": 2, "naive": 9, "student": 4, "pruned": 6, "float32": 6, "onnx": 8, "tflite": 9} | wrong
+def release(
+    folder: Path, data: PreparedData, *, prune: bool = True, trim: bool = False, timed: bool = True, **wrong: int
+) -> RunResult:
+    """Mistakes by name: teacher, naive, student, pruned, trimmed, float32, onnx, tflite."""
+    mistakes = {
+        "teacher": 2,
+        "naive": 9,
+        "student": 4,
+        "pruned": 6,
+        "trimmed": 6,
+        "float32": 6,
+        "onnx": 8,
+        "tflite": 9,
+    } | wrong
     teacher = network(folder, data, "teacher", mistakes["teacher"], 90_000)
     naive = network(folder, data, "naive", mistakes["naive"], 9_000)
     students = [network(folder, data, "student", mistakes["student"], 9_000)]
     if prune:
         students.append(network(folder, data, "pruned", mistakes["pruned"], 7_000))
+    if trim:
+        students = [replace(student, architecture={"config": {"vocab_size": 500}}) for student in students]
+        trimmed = network(folder, data, "trimmed", mistakes["trimmed"], 5_000)
+        students.append(replace(trimmed, architecture={"config": {"vocab_size": 120}}))
     files = []
     for format in ("onnx", "tflite"):
         for scheme, errors, size, median in (

@@ -12,8 +12,8 @@ from PIL import Image
 from pipeline.data.samples import Contents
 from pipeline.data.sources import open_source
 from pipeline.packages import package_folder
-from pipeline.recipe import DataSettings
 from pipeline.results import PreparedData
+from pipeline.settings import DataSettings
 from pipeline.store import fingerprint
 from targets.profile import Task
 

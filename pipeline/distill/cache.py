@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.context import RunContext
-from pipeline.distill.losses import views_of
+from pipeline.distill.answers import views_of
 from pipeline.evaluate import predict
 from pipeline.networks import load_network
 from pipeline.progress import Meter
-from pipeline.recipe import DistillSettings
 from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.settings import DistillSettings
 from pipeline.training import deterministic, prepare_torch
 
 

@@ -1,6 +1,6 @@
 """Where a student starts: at random, from a checkpoint, or from its teacher's embeddings or layers.
 
-The start depends on settings, seed and teacher alone, so a naive student starts where the distilled one does.
+The start depends on settings, seed, teacher and data alone, so a naive student starts where the distilled one does.
 """
 
 from typing import Any
@@ -9,28 +9,42 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.distill.narrow import take_narrower
 from pipeline.errors import InputError
 from pipeline.networks import ImageNetwork, TextNetwork, build_network, load_network
-from pipeline.recipe import StudentSettings
-from pipeline.results import NetworkResult
+from pipeline.results import NetworkResult, PreparedData
+from pipeline.settings import StudentSettings
 from pipeline.weights import load_image_weights
+
+SIZES = {"hidden": "hidden_size", "heads": "num_attention_heads", "feed_forward": "intermediate_size"}
 
 
 def start_student(
-    architecture: dict[str, Any], settings: StudentSettings, teacher: NetworkResult, seed: int
+    architecture: dict[str, Any],
+    settings: StudentSettings,
+    teacher: NetworkResult,
+    seed: int,
+    data: PreparedData | None = None,
 ) -> nn.Module:
-    """The student before its first step. Raises InputError for a start that its shape does not allow."""
+    """The student before its first step. `data`: texts that show which of its teacher's directions matter, needed by
+    `start: layers` where the student is narrower. Raises InputError for a start that its shape does not allow."""
     torch.manual_seed(seed)
     network = build_network(architecture)
     if isinstance(network, ImageNetwork):
         load_image_weights(network.body, architecture["model"], settings.weights, settings.width, train=True)
     elif settings.start != "random":
         source = load_network(teacher)
-        assert isinstance(source, TextNetwork)
+        if not isinstance(source, TextNetwork):
+            raise InputError(
+                f"student.start '{settings.start}' needs the layers of one PyTorch teacher; {teacher.name} gives "
+                "logits alone: use student.start: random"
+            )
         assert isinstance(network, TextNetwork)
-        take = _take_embeddings if settings.start == "embeddings" else _take_layers
         with torch.no_grad():
-            take(network.transformer, source.transformer, teacher.name)
+            if settings.start == "embeddings":
+                _take_embeddings(network.transformer, source.transformer, teacher.name)
+            else:
+                _take_layers(network.transformer, source, teacher.name, settings.from_layers, data, seed)
     return network
 
 
@@ -62,19 +76,13 @@ def principal_components(matrix: Tensor, count: int) -> Tensor:
     return vectors.flip(1)[:, :count].to(matrix.dtype)
 
 
-def _take_layers(student: Any, teacher: Any, name: str) -> None:
-    """Embeddings, evenly spread layers, pooler and classifier of the teacher."""
+def _take_layers(
+    student: Any, source: TextNetwork, name: str, given: tuple[int, ...] | None, data: PreparedData | None, seed: int
+) -> None:
+    """Embeddings, layers, pooler and classifier of the teacher: as they are where the student has its sizes, else by
+    `pipeline.distill.narrow`."""
+    teacher: Any = source.transformer
     mine, theirs = student.config, teacher.config
-    for setting, key in (
-        ("hidden", "hidden_size"),
-        ("heads", "num_attention_heads"),
-        ("feed_forward", "intermediate_size"),
-    ):
-        if getattr(mine, key) != getattr(theirs, key, None):
-            raise InputError(
-                f"student.start 'layers': student.{setting} is {getattr(mine, key)}, teacher {name}'s is "
-                f"{getattr(theirs, key, None)}: make them equal, or use student.start: embeddings"
-            )
     if theirs.model_type != "bert":
         raise InputError(
             f"student.start 'layers' needs a BERT teacher, {name} is {theirs.model_type}: use embeddings or random"
@@ -83,10 +91,27 @@ def _take_layers(student: Any, teacher: Any, name: str) -> None:
         raise InputError(
             f"student.layers {mine.num_hidden_layers} is more than teacher {name}'s {theirs.num_hidden_layers}"
         )
-    _take_embeddings(student, teacher, name)
+    if given is not None and given[-1] > theirs.num_hidden_layers:
+        raise InputError(
+            f"student.from_layers: {given[-1]} is more than the {theirs.num_hidden_layers} layers of teacher {name}"
+        )
+    sizes = {setting: (getattr(mine, key), getattr(theirs, key)) for setting, key in SIZES.items()}
+    for setting, (wanted, there) in sizes.items():
+        if wanted > there:
+            raise InputError(
+                f"student.start 'layers': student.{setting} is {wanted}, teacher {name}'s is {there}: lower it to "
+                "that, or use student.start: random"
+            )
     chosen = evenly_spread(mine.num_hidden_layers, theirs.num_hidden_layers)
-    for layer, source in zip(student.bert.encoder.layer, chosen, strict=True):
-        layer.load_state_dict(teacher.bert.encoder.layer[source].state_dict())
+    if given is not None:
+        chosen = [number - 1 for number in given]
+    if any(wanted < there for wanted, there in sizes.values()):
+        assert data is not None, "a narrower student needs texts"
+        take_narrower(student, source, chosen, data, seed)
+        return
+    _take_embeddings(student, teacher, name)
+    for layer, number in zip(student.bert.encoder.layer, chosen, strict=True):
+        layer.load_state_dict(teacher.bert.encoder.layer[number].state_dict())
     student.bert.pooler.load_state_dict(teacher.bert.pooler.state_dict())
     student.classifier.load_state_dict(teacher.classifier.state_dict())
 

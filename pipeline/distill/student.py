@@ -1,20 +1,34 @@
 """Students trained: distilled from the teacher, and naive beside it (same start, same training, labels
 only)."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
+import torch
+from torch import nn
+
+from pipeline.checkpoint import changing
 from pipeline.context import RunContext
-from pipeline.distill.losses import guided_loss, label_loss, student_schedule, teacher_logits
+from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
+from pipeline.distill.features import feature_guides
+from pipeline.distill.inside import Guide, Guided, frozen_teacher
+from pipeline.distill.layers import layer_guide
 from pipeline.distill.start import start_student
+from pipeline.labels import learn_labels
+from pipeline.networks import example_inputs
 from pipeline.progress import Meter
-from pipeline.recipe import DistillSettings, StudentSettings
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.results import CacheResult, EpochRecord, NetworkResult, PreparedData
+from pipeline.settings import DistillSettings, StudentSettings
 from pipeline.student import student_architecture, student_name
-from pipeline.training import Loss, fit, network_result, prepare_torch, samples_of
+from pipeline.training import Fit, Objective, Schedule, fit, network_result, prepare_torch, samples_of
 from pipeline.weights import weights_identity
 
-OF_SOFT_TARGETS = {"mode", "temperature", "alpha"}  # settings that a naive student does not know
+# Settings that a naive student does not know.
+OF_THE_TEACHER = frozenset({"mode", "refresh", "loss", "temperature", "alpha", "features", "layers"})
+
+Phase = tuple[Objective, Schedule]
 
 
 def distill(
@@ -24,9 +38,18 @@ def distill(
     student: StudentSettings,
     settings: DistillSettings,
     context: RunContext,
+    role: Literal["student", "assistant"] = "student",
 ) -> NetworkResult:
-    """The student trained on labels and the teacher's soft targets; `cache` may be None in mode `online`."""
-    return _train("student", data, teacher, cache, student, settings, context)
+    """The student trained on labels and what the teacher knows; `cache` may be None in mode `online`. An assistant
+    is a student that will teach the next one."""
+
+    def phases(network: nn.Module, device: torch.device) -> list[Phase]:
+        answers = teacher_answers(data, teacher, cache, settings, device, context.seed)
+        learn = LearnAnswers(settings, answers)
+        first, objective = _look_inside(learn, network, data, teacher, settings, context.seed, device)
+        return first + _phases(objective, student_schedule(data, settings, context.seed, answers), settings)
+
+    return _train(role, data, teacher, student, settings, phases, context)
 
 
 def train_naive(
@@ -37,30 +60,86 @@ def train_naive(
     context: RunContext,
 ) -> NetworkResult:
     """The same student from the same start, trained in the same way on labels alone."""
-    return _train("naive", data, teacher, None, student, settings, context)
+
+    def phases(network: nn.Module, device: torch.device) -> list[Phase]:
+        learn = learn_labels(settings.regularization, settings.label_smoothing)
+        return _phases(learn, student_schedule(data, settings, context.seed), settings)
+
+    return _train("naive", data, teacher, student, settings, phases, context)
+
+
+def _look_inside(
+    answers: Objective,
+    network: nn.Module,
+    data: PreparedData,
+    teacher: NetworkResult,
+    settings: DistillSettings,
+    seed: int,
+    device: torch.device,
+) -> tuple[list[Phase], Objective]:
+    """The phase that learns from layers alone (Jiao et al. 2020, section 4.1) where there is one, and the answers'
+    objective with the losses of features and layers that join it. Both phases go on with the same projections."""
+    layers = settings.layers
+    if not settings.features and layers is None:
+        return [], answers
+    frozen = frozen_teacher(teacher, device)
+    example = tuple(tensor.to(device) for tensor in example_inputs(data))
+    guides: list[tuple[float, Guide]] = [*feature_guides(settings.features, network, frozen, example)]
+    first: list[Phase] = []
+    if layers is not None:
+        guide = layer_guide(layers, network, frozen)
+        if layers.weight:
+            guides.append((layers.weight, guide))
+        if layers.epochs:
+            schedule = student_schedule(data, settings, seed)
+            alone = replace(
+                schedule,
+                epochs=layers.epochs,
+                learning_rate=layers.learning_rate or schedule.learning_rate,
+                seed=seed + 2,
+                regularization=settings.regularization.model_copy(update={"patience": None}),  # no answers to judge yet
+                keep="last",
+                phase="layers",
+            )
+            first.append((Guided(None, [(1.0, guide)], frozen), alone))
+    return first, Guided(answers, guides, frozen) if guides else answers
+
+
+def total_epochs(settings: DistillSettings, naive: bool) -> int:
+    """Epochs of all phases of a student's training."""
+    first = settings.layers.epochs if settings.layers is not None and not naive else 0
+    return first + settings.epochs + settings.hard_label_epochs
+
+
+def _phases(answers: Objective, schedule: Schedule, settings: DistillSettings) -> list[Phase]:
+    """Learning from the answers, then from hard labels alone where the settings ask for it."""
+    phases = [(answers, schedule)]
+    if settings.hard_label_epochs:
+        tail = replace(
+            schedule, epochs=settings.hard_label_epochs, phase="hard labels", seed=schedule.seed + 1, choose_views=None
+        )
+        phases.append((learn_labels(settings.regularization, settings.label_smoothing), tail))
+    return phases
 
 
 def _train(
-    role: Literal["student", "naive"],
+    role: Literal["student", "assistant", "naive"],
     data: PreparedData,
     teacher: NetworkResult,
-    cache: CacheResult | None,
     student: StudentSettings,
     settings: DistillSettings,
+    phases: Callable[[nn.Module, torch.device], list[Phase]],
     context: RunContext,
 ) -> NetworkResult:
     architecture = student_architecture(student, data, teacher)
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
-        network = start_student(architecture, student, teacher, context.seed).to(device)
-        loss: Loss = label_loss
-        if role == "student":
-            loss = guided_loss(teacher_logits(data, teacher, cache, settings, device), settings)
-        outcome = fit(network, data, loss, student_schedule(data, settings, context.seed), meter, folder)
+        network = start_student(architecture, student, teacher, context.seed, data).to(device)
+        outcome = _fit_phases(network, data, phases(network, device), meter, folder)
         return network_result(
             network, data, outcome, folder=folder, key=key, role=role, name=student_name(student, architecture),
-            architecture=architecture, meter=meter, notes=_notes(student),
+            architecture=architecture, meter=meter, notes=_notes(student, architecture, teacher, role),
         )  # fmt: skip
 
     naive = role == "naive"
@@ -70,15 +149,51 @@ def _train(
         "architecture": architecture,
         "student": student,
         "weights": weights_identity(student),
-        "settings": settings.model_dump(exclude={"compare_naive", *(OF_SOFT_TARGETS if naive else ())}),
+        "views": student_schedule(data, settings, context.seed).views,
+        "settings": settings.model_dump(exclude={"compare_naive", "assistants", *(OF_THE_TEACHER if naive else ())}),
     }
-    total = samples_of(data, settings.epochs)
-    title = "naive student" if naive else "distil"
+    total = samples_of(data, total_epochs(settings, naive))
+    titles = {"naive": "naive student", "assistant": f"assistant {student_name(student, architecture)}"}
+    title = titles.get(role, "distil")
     return context.stage(role, inputs, NetworkResult, make, total=total, unit="samples", title=title)
 
 
-def _notes(student: StudentSettings) -> tuple[str, ...]:
-    if student.start == "random":
-        return ()
-    taken = "embeddings" if student.start == "embeddings" else "embeddings and evenly spread layers"
-    return (f"starts from its teacher's {taken}; the word embeddings stay as they are",)
+def _fit_phases(network: nn.Module, data: PreparedData, phases: list[Phase], meter: Meter, folder: Path) -> Fit:
+    """One phase after the other, each from the weights that the one before kept. A later phase that ends worse on
+    the validation split than what it began with is undone."""
+    curve: list[EpochRecord] = []
+    kept: Fit | None = None
+    for objective, schedule in phases:
+        before = {name: tensor.clone() for name, tensor in changing(network).items()}
+        found = fit(network, data, objective, schedule, meter, folder)
+        done = len(curve)
+        curve += [replace(record, epoch=record.epoch + done) for record in found.curve]
+        if kept is not None and found.validation_accuracy < kept.validation_accuracy:
+            network.load_state_dict(before, strict=False)
+            continue
+        best = None if found.best_epoch is None else found.best_epoch + done
+        kept = Fit((), best, found.validation_accuracy) if schedule.keep == "best" else None
+    assert kept is not None, "the last phase keeps its best epoch"
+    return replace(kept, curve=tuple(curve))
+
+
+def _notes(
+    student: StudentSettings, architecture: dict[str, Any], teacher: NetworkResult, role: str
+) -> tuple[str, ...]:
+    notes = []
+    if student.start != "random":
+        taken = _taken(student, architecture, teacher)
+        notes.append(f"starts from its teacher's {taken}; the word embeddings stay as they are")
+    if teacher.role == "assistant" and role != "naive":
+        notes.append(f"learned from assistant {teacher.name}, {100 * teacher.accuracy.value:.2f}% on the test split")
+    return tuple(notes)
+
+
+def _taken(student: StudentSettings, architecture: dict[str, Any], teacher: NetworkResult) -> str:
+    taken = "embeddings"
+    if student.start == "layers" and student.from_layers is None:
+        taken += " and evenly spread layers"
+    elif student.start == "layers":
+        taken += f" and layers {', '.join(map(str, student.from_layers or ()))}"
+    before, after = (cast(Any, part["config"])["hidden_size"] for part in (teacher.architecture, architecture))
+    return taken if before == after else f"{taken}, narrowed from {before} to {after}"

@@ -16,8 +16,8 @@ from pipeline.quantize.graph import read_graph
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.onnx_graph import name_nodes, quantize_io, store_weights_in_16_bits
 from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
-from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
+from pipeline.settings import CalibrationSettings
 from targets.profile import Quantization
 
 # Operators that onnxruntime's CPU has no 8-bit kernel for (it would dequantize, compute, and round once more), and

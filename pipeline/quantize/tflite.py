@@ -14,8 +14,8 @@ from pipeline.quantize.files import quantized_file
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
-from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
+from pipeline.settings import CalibrationSettings
 from targets.profile import IoType, Quantization
 from targets.runtimes.base import RuntimeOptions, open_model
 

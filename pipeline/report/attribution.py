@@ -1,9 +1,12 @@
-"""Where accuracy went: teacher -> student -> pruned -> float32 file -> shipped file, sample by sample counted."""
+"""Where accuracy went: teacher -> student -> pruned -> trimmed -> float32 file -> shipped file, sample by sample
+counted."""
 
 from itertools import pairwise
 from typing import Any
 
-from pipeline.results import Accuracy, RunResult, TargetFile
+from pipeline.results import Accuracy, Role, RunResult, TargetFile
+
+STAGES: dict[Role, str] = {"student": "distill", "pruned": "prune", "trimmed": "trim"}  # that made these students
 
 
 def attribute(file: TargetFile, float32: TargetFile | None, run: RunResult) -> dict[str, Any]:
@@ -15,7 +18,7 @@ def attribute(file: TargetFile, float32: TargetFile | None, run: RunResult) -> d
     """
     path: list[tuple[str, str, Accuracy]] = [("teacher", "teacher", run.teacher.accuracy)]
     for network in run.students:
-        path.append(("prune" if network.role == "pruned" else "distill", network.role, network.accuracy))
+        path.append((STAGES[network.role], network.role, network.accuracy))
     if float32 is not None:
         path.append(("export", f"float32 {file.export.format}", float32.accuracy.accuracy))
         last = "quantize"

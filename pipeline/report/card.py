@@ -20,6 +20,8 @@ def render_card(report: dict[str, Any], verdict: Verdict) -> str:
         _data(report),
         "## Accuracy",
         _accuracy(report),
+        "## Groups and calibration",
+        _groups(report, shipped),
         "## Size, latency and memory",
         _cost(report),
         "## Limits",
@@ -32,7 +34,7 @@ def render_card(report: dict[str, Any], verdict: Verdict) -> str:
 
 def _what(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verdict) -> str:
     networks = report["networks"]
-    student = networks["pruned"] or networks["student"]
+    student = networks["trimmed"] or networks["pruned"] or networks["student"]
     made = "distilled" if networks["pruned"] is None else "distilled and pruned"
     task = report["task"].replace("-", " ")
     lines = [
@@ -93,6 +95,30 @@ def _judged(found: dict[str, Any]) -> tuple[str, str, str]:
     return f"{accuracy['value']:.2%}", interval, f"{found['agreement_with_student']['value']:.2%}"
 
 
+def _groups(report: dict[str, Any], shipped: list[dict[str, Any]]) -> str:
+    audit = report["audit"]
+    models = {model["name"]: model for model in audit["models"]}
+    rows = [("", "calibration error", "lowest accuracy", "largest drop")]
+    for name in ("teacher", *(file["name"] for file in shipped)):
+        model = models[name]
+        worst, fallen = model["worst"], model["largest_drop"]
+        low = f"{worst['accuracy']['value']:.2%} ({worst['by']} {worst['group']})" if worst else "no group so large"
+        lost = "" if name == "teacher" else "no group so large"
+        if fallen:
+            drop = fallen["drop"]
+            lost = f"{drop['value']:.2f} points, 95% interval {drop['low']:.2f} to {drop['high']:.2f} "
+            lost += f"({fallen['by']} {fallen['group']})"
+        rows.append(
+            (name if name == "teacher" else f"`{name}`", f"{model['calibration_error']['value']:.2%}", low, lost)
+        )
+    head = (
+        f"Test samples by {', '.join(grouping['by'] for grouping in audit['groupings'])}; among groups of at least "
+        f"{audit['min_group_size']} samples. Drops are from the teacher on the same samples; the calibration error "
+        f"(ECE) is of {audit['bins']} bins of confidence. `report.html` has every group."
+    )
+    return "\n\n".join([_text(head), _table(rows)])
+
+
 def _cost(report: dict[str, Any]) -> str:
     rows: list[tuple[str, ...]] = [
         ("", "size", "smaller than the teacher", "p50", "p90", "p99", "cold start", "peak memory")
@@ -122,7 +148,8 @@ def _limits(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verd
         )
     lines += told_once({f"`{file['name']}`": file["notes"] for file in shipped})
     lines += report["notes"]
-    lines.append("Nothing but the labels was judged: how it does on subgroups of the data was not looked at.")
+    ways = ", ".join(grouping["by"] for grouping in report["audit"]["groupings"])
+    lines.append(f"Groups were looked at by {ways}: nothing is known of how it does on any other.")
     return "\n".join(f"- {_text(line)}" for line in lines)
 
 

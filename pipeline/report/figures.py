@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.metrics import accuracy_of_counts
-from pipeline.results import Accuracy
+from pipeline.results import Accuracy, Role
 
-ROLES = ("teacher", "naive", "student", "pruned")  # of a report's networks, in the order in which they are told
+# Of a report's networks, in the order in which they are told.
+ROLES: tuple[Role, ...] = ("teacher", "naive", "student", "pruned", "trimmed")
 NOT_FASTER = "is not faster than float32"  # in the note on a quantized file that gained no time
 COUNTED = "counted"  # the source of what is exact on any machine: bytes, parameters, samples
 

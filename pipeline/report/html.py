@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report import plots
+from pipeline.report.audit_table import audit_table
 from pipeline.report.figures import NOT_FASTER, ROLES, told_once
 from pipeline.results import Check, Verdict
 from pipeline.words import short
@@ -19,6 +20,7 @@ CHECK_NAMES = {
     "accuracy.min": "Accuracy floor",
     "accuracy.max_drop": "Drop below the teacher",
     "accuracy.min_agreement": "Agreement of the files",
+    "accuracy.max_group_drop": "Drop of the worst group",
     "size_mb": "Size",
     "latency_ms.p50": "Latency p50",
     "latency_ms.p90": "Latency p90",
@@ -37,7 +39,7 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, number=_number, megabytes=_megabytes)
+    environment.filters.update(percent=_percent, number=_number, megabytes=_megabytes, lost=_lost)
     shipped = [file for file in report["files"] if file["shipped"]]
     page = environment.get_template("report.html.j2").render(
         report=report,
@@ -49,6 +51,7 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         matrices={file["name"]: _matrix(file, report["data"]["labels"]) for file in shipped},
         worst={file["name"]: _worst(file) for file in shipped},
         listed=LISTED,
+        audit=audit_table(report, LISTED),
         notes=_notes(report, shipped),
         file_notes=told_once({file["name"]: file["notes"] for file in shipped}),
         measured_notes=told_once({file["name"]: file["measured"]["notes"] for file in shipped if file["measured"]}),
@@ -92,6 +95,7 @@ def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, A
             if any(network and network["curve"] for network in networks.values())
             else None
         ),
+        "reliability": Markup(plots.reliability(report, "reliability")),  # noqa: S704
     }
 
 
@@ -122,6 +126,11 @@ def _worst(file: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f}%"
+
+
+def _lost(points: float) -> str:
+    """A drop as a change: what was lost has a minus."""
+    return f"{-points:+.1f}".replace("-", "−") if round(points, 1) else "0.0"
 
 
 def _number(value: float | int | None) -> str:

@@ -215,8 +215,49 @@ def curves(networks: dict[str, Any], name: str) -> str:
     return plot(name, 2.7, ["100.0"], draw)
 
 
+def reliability(report: dict[str, Any], name: str) -> str:
+    """Accuracy by confidence of the teacher, the student and the shipped files; on the diagonal they are the same. The
+    larger a dot, the more samples."""
+    audit, networks = report["audit"], report["networks"]
+    student = next(role for role in reversed(ROLES) if networks[role])
+    wanted = ["teacher", student, *(file["name"] for file in report["files"] if file["shipped"])]
+    models = {model["name"]: model for model in audit["models"]}
+    drawn = [models[name] for name in dict.fromkeys(wanted)]
+
+    def draw(axes: Axes) -> None:
+        axes.plot((0, 100), (0, 100), color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
+        for index, model in enumerate(drawn):
+            bins, colour = model["reliability"], SERIES[index % len(SERIES)]
+            total = sum(found["samples"] for found in bins)
+            confidence = [100 * found["confidence"] for found in bins]
+            right = [100 * found["accuracy"] for found in bins]
+            sizes = [14 + 250 * found["samples"] / total for found in bins]
+            # No lines: between bins of a few samples they would draw noise.
+            axes.scatter(
+                confidence, right, s=sizes, color=colour, alpha=0.75, linewidths=0, label=_short(model["name"])
+            )
+        least = min(
+            100 * min(found["confidence"], found["accuracy"]) for model in drawn for found in model["reliability"]
+        )
+        axes.set_xlim(max(least - 4, -2), 102)
+        axes.set_ylim(max(least - 4, -2), 104)
+        axes.set_xlabel("confidence in %, mean of a bin")
+        axes.set_ylabel("accuracy in %")
+        axes.grid(linewidth=0.6)
+        legend = axes.legend(loc="upper left", fontsize=9)
+        for handle in legend.legend_handles:
+            handle.set_sizes([30])  # type: ignore[union-attr]
+        axes.tick_params(length=0)
+
+    return plot(name, 3.4, ["100.0"], draw)
+
+
 def short_name(file: dict[str, Any]) -> str:
-    return str(file["name"]).removeprefix("model.")
+    return _short(file["name"])
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("model.")
 
 
 def _bare(axes: Axes) -> None:

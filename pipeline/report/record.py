@@ -5,7 +5,7 @@ everything else is the same bytes for the same recipe, seed and machine.
 """
 
 import platform
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,17 @@ from pipeline import __version__
 from pipeline.metrics import agreement
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
+from pipeline.report.audit import audit
 from pipeline.report.figures import COUNTED, NOT_FASTER, ROLES, accuracy_figure, confusion, figure, per_class
-from pipeline.results import LatencyFigures, NetworkResult, PreparedData, RunResult, TargetFile
+from pipeline.results import (
+    LatencyFigures,
+    NetworkResult,
+    PreparedData,
+    Role,
+    RunResult,
+    TargetFile,
+    vocabulary_size,
+)
 from pipeline.store import library_versions
 from pipeline.words import short
 from targets.machine import describe_machine
@@ -47,8 +56,10 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "teacher_onnx_size": figure(run.teacher_onnx_bytes, "bytes", COUNTED),
         "networks": networks,
         "pruning": _pruning(run.students),
+        "vocabulary": _vocabulary(run.students),
         "files": [_file(file, run, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
+        "audit": audit(run, {file_name(file): file for file in run.files}, budgets),
         "host": _host(),
         "budgets": budgets.model_dump(mode="json"),
         "notes": [*_notes(run), *run.notes],
@@ -100,20 +111,37 @@ def _host() -> dict[str, Any]:
 
 
 def _pruning(students: tuple[NetworkResult, ...]) -> dict[str, Any] | None:
-    if len(students) < 2:
+    """The student before and after pruning; None where nothing was pruned."""
+    pair = _made_by(students, "pruned")
+    if pair is None:
         return None
-    before, after = students[0], students[-1]
+    return {**_shrunk(*pair), "macs": _sides("multiply-accumulates", pair[0].macs, pair[1].macs)}
 
-    def sides(unit: str, a: int | None, b: int | None) -> dict[str, Any] | None:
-        if a is None or b is None:
-            return None
-        return {"before": figure(a, unit, COUNTED), "after": figure(b, unit, COUNTED)}
 
+def _vocabulary(students: tuple[NetworkResult, ...]) -> dict[str, Any] | None:
+    """The student before and after word pieces were left out; None where all were kept."""
+    pair = _made_by(students, "trimmed")
+    if pair is None:
+        return None
+    return {**_shrunk(*pair), "pieces": _sides("word pieces", *map(vocabulary_size, pair))}
+
+
+def _made_by(students: tuple[NetworkResult, ...], role: Role) -> tuple[NetworkResult, NetworkResult] | None:
+    """The student of `role` behind the one that it was made from."""
+    return next((pair for pair in pairwise(students) if pair[1].role == role), None)
+
+
+def _shrunk(before: NetworkResult, after: NetworkResult) -> dict[str, Any]:
     return {
-        "parameters": sides("parameters", before.parameters, after.parameters),
-        "macs": sides("multiply-accumulates", before.macs, after.macs),
+        "parameters": _sides("parameters", before.parameters, after.parameters),
         "accuracy": {"before": accuracy_figure(before.accuracy), "after": accuracy_figure(after.accuracy)},
     }
+
+
+def _sides(unit: str, before: int | None, after: int | None) -> dict[str, Any] | None:
+    if before is None or after is None:
+        return None
+    return {"before": figure(before, unit, COUNTED), "after": figure(after, unit, COUNTED)}
 
 
 def _file(file: TargetFile, run: RunResult, profile: Profile, labels: np.ndarray) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.feeds import feeds
-from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
+from pipeline.settings import CalibrationSettings
 from targets.runtimes.base import Model, RuntimeOptions, open_model
 
 FEW = CalibrationSettings(samples=32)

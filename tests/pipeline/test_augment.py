@@ -1,11 +1,12 @@
 """Views of images."""
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data.augment import augment
-from pipeline.recipe import Augmentation
+from pipeline.settings import Augmentation
 
 SIDE = 20
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, SIDE, SIDE, 3), dtype=np.uint8)
@@ -76,3 +77,23 @@ def test_a_read_only_map_and_images_that_are_not_square_are_taken() -> None:
     wide = np.ascontiguousarray(IMAGES[:4, :12])
     wide.flags.writeable = False
     assert augment(wide, ROWS[:4], 0, BOTH, 0).shape == (4, 12, SIDE, 3)
+
+
+DISTORTED = Augmentation.model_validate({"randaugment": {"operations": 2, "magnitude": 12}})
+
+
+def test_randaugment_depends_on_row_view_and_seed_alone() -> None:
+    together = augment(IMAGES[:12], ROWS[:12], 3, DISTORTED, 5)
+    state = torch.get_rng_state()
+    for index in (0, 7, 11):
+        alone = augment(IMAGES[index : index + 1], ROWS[index : index + 1], 3, DISTORTED, 5)
+        np.testing.assert_array_equal(together[index], alone[0])
+    assert torch.equal(state, torch.get_rng_state())
+    assert (augment(IMAGES[:12], ROWS[:12], 4, DISTORTED, 5) != together).any(axis=(1, 2, 3)).mean() > 0.7
+    assert (augment(IMAGES[:12], ROWS[:12], 3, DISTORTED, 6) != together).any(axis=(1, 2, 3)).mean() > 0.7
+
+
+def test_randaugment_is_followed_by_shift_and_mirror() -> None:
+    both = DISTORTED.model_copy(update={"shift": 0.2, "mirror": True})
+    expected = augment(augment(IMAGES, ROWS, 1, DISTORTED, 0), ROWS, 1, BOTH, 0)
+    np.testing.assert_array_equal(augment(IMAGES, ROWS, 1, both, 0), expected)

@@ -9,19 +9,20 @@ from torch import Tensor
 
 from pipeline.context import RunContext
 from pipeline.data.batches import evaluation_batches, training_batches
+from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.distill.cache import cache_teacher
-from pipeline.distill.losses import guided_loss, label_loss, student_schedule, teacher_logits
 from pipeline.distill.start import evenly_spread, principal_components, start_student
 from pipeline.distill.student import distill, train_naive
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
+from pipeline.labels import learn_labels
 from pipeline.networks import example_inputs, load_network
 from pipeline.progress import Meter
-from pipeline.recipe import Augmentation, StudentSettings
 from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.settings import Augmentation, StudentSettings
 from pipeline.store import Store
 from pipeline.student import student_architecture
-from pipeline.training import fit
+from pipeline.training import Moment, fit
 from tests.pipeline.test_training import small
 from tests.pipeline.trained import (
     IMAGE_DISTILLING,
@@ -47,7 +48,7 @@ def losses(
     settings = (IMAGE_DISTILLING if image else TEXT_DISTILLING).model_copy(update={"mode": mode, "epochs": epochs})
     student = IMAGE_STUDENT if image else TEXT_STUDENT
     network = start_student(student_architecture(student, data, teacher), student, teacher, seed=0).eval()
-    loss = guided_loss(teacher_logits(data, teacher, cache, settings, CPU), settings)
+    learn = LearnAnswers(settings, teacher_answers(data, teacher, cache, settings, CPU))
     plan = student_schedule(data, settings, seed=0)
     found = []
     for epoch in range(epochs):
@@ -55,7 +56,7 @@ def losses(
         rows = data.rows("train")
         for batch in training_batches(data, rows, plan.batch_size, plan.seed, epoch, plan.augmentation, view):
             with torch.no_grad():
-                found.append(loss(network(*batch.inputs), batch, view).item())
+                found.append(learn(network, batch, Moment(epoch, 0.0)).item())
     return found
 
 
@@ -103,17 +104,17 @@ def test_cached_logits_follow_the_rows_whatever_part_is_asked_for(
     teacher, cache = image_teacher(digits, session_context), image_cache(digits, session_context)
     part = digits.rows("train")[5:90:7]
     cached, online = (
-        teacher_logits(digits, teacher, cache, IMAGE_DISTILLING.model_copy(update={"mode": mode}), CPU)
+        teacher_answers(digits, teacher, cache, IMAGE_DISTILLING.model_copy(update={"mode": mode}), CPU)
         for mode in ("cached", "online")
     )
     for batch in evaluation_batches(digits, part, 5, 0, IMAGE_DISTILLING.augmentation, view=1):
-        torch.testing.assert_close(cached(batch, 1), online(batch, 1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(cached.ask(batch), online.ask(batch), rtol=1e-4, atol=1e-4)
 
 
 def test_a_cache_of_other_views_is_refused(digits: PreparedData, session_context: RunContext) -> None:
     teacher, cache = image_teacher(digits, session_context), image_cache(digits, session_context)
     with pytest.raises(ValueError, match=r"needs a cache of shape \(3, 210, 10\)"):
-        teacher_logits(digits, teacher, cache, IMAGE_DISTILLING.model_copy(update={"views": 3}), CPU)
+        teacher_answers(digits, teacher, cache, IMAGE_DISTILLING.model_copy(update={"views": 3}), CPU)
 
 
 def test_soft_targets_bring_a_student_nearer_to_its_teacher_than_labels(
@@ -124,14 +125,15 @@ def test_soft_targets_bring_a_student_nearer_to_its_teacher_than_labels(
     settings = IMAGE_DISTILLING.model_copy(
         update={"epochs": 8, "learning_rate": 1e-2, "alpha": 1.0, "temperature": 2.0}
     )
-    guided = guided_loss(teacher_logits(digits, teacher, cache, settings, CPU), settings)
+    guided = LearnAnswers(settings, teacher_answers(digits, teacher, cache, settings, CPU))
+    labels = learn_labels(settings.regularization, settings.label_smoothing)
     schedule = student_schedule(digits, settings, seed=0)
     found = {}
-    for loss in (guided, label_loss):
+    for learn in (guided, labels):
         network = small()
-        fit(network, digits, loss, schedule, Meter("fit", "samples", 1), tmp_path / str(loss is guided))
-        found[loss] = divergence(teacher.test_logits, predict(network, digits, digits.rows("test")))
-    assert found[guided] < 0.8 * found[label_loss]
+        fit(network, digits, learn, schedule, Meter("fit", "samples", 1), tmp_path / str(learn is guided))
+        found[learn] = divergence(teacher.test_logits, predict(network, digits, digits.rows("test")))
+    assert found[guided] < 0.8 * found[labels]
 
 
 def divergence(a: np.ndarray, b: np.ndarray) -> float:
@@ -234,9 +236,13 @@ def test_narrower_embeddings_keep_which_words_are_alike(reviews: PreparedData, s
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden": 192, "heads": 12, "start": "layers"}, "student.hidden is 192, teacher .* is 384"),
-        ({"heads": 6, "start": "layers"}, "student.heads is 6"),
-        ({"feed_forward": 512, "start": "layers"}, "student.feed_forward is 512"),
+        ({"hidden": 480, "heads": 12, "start": "layers"}, "student.hidden is 480, teacher .* is 384"),
+        ({"heads": 16, "start": "layers"}, "student.heads is 16"),
+        ({"feed_forward": 2048, "start": "layers"}, "student.feed_forward is 2048"),
+        (
+            {"layers": 2, "from_layers": (3, 7), "start": "layers"},
+            "from_layers: 7 is more than the 6 layers of teacher",
+        ),
         ({"layers": 8, "start": "layers"}, "student.layers 8 is more than teacher .*'s 6"),
         ({"hidden": 480, "heads": 12, "start": "embeddings"}, "480 is wider than teacher"),
     ],

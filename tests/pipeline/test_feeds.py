@@ -16,8 +16,8 @@ from pipeline.data.prepare import prepare
 from pipeline.errors import InputError
 from pipeline.feeds import feeds, preprocess_settings, special_ids
 from pipeline.packages import package_folder
-from pipeline.recipe import DataSettings, ImageInput, TextInput
 from pipeline.results import PreparedData
+from pipeline.settings import DataSettings, ImageInput, TextInput
 from pipeline.store import Store
 from targets.runtimes.base import TensorSpec
 

@@ -114,6 +114,78 @@ def test_a_floor_above_the_teacher_is_the_teachers_fault(digits: PreparedData, t
     assert "the teacher itself reaches 80.00%" in check.explanation
 
 
+def by_group(run: RunResult, limit: float, least: int = 10) -> dict[str, Any]:
+    return report_of(run, {"accuracy": {"max_group_drop": limit, "min_group_size": least}})
+
+
+def test_the_group_that_lost_most_is_held_to_its_budget(run: RunResult) -> None:
+    report = by_group(run, 40)
+    check = only(decide(report), "accuracy.max_group_drop")
+    (model,) = (model for model in report["audit"]["models"] if model["name"] == check.file)
+    large = [group for group in model["groups"] if group["accuracy"]["total"] >= 10]
+    worst = max(large, key=lambda group: group["drop"]["value"])
+    assert 0 < len(large) < len(model["groups"])
+    assert check.passed is True
+    assert check.value is not None
+    assert check.value == worst["drop"]["value"] > 10.0  # more than the whole file lost
+    assert f"largest drop of {len(large)} groups: {worst['by']} {worst['group']}, {check.value:.2f} points below" in (
+        check.explanation
+    )
+    assert "95% interval" in check.explanation
+    assert only(decide(by_group(run, check.value)), "accuracy.max_group_drop").passed is True
+
+
+def test_a_groups_drop_that_may_be_noise_is_undecided(run: RunResult) -> None:
+    verdict = decide(by_group(run, 5))
+    check = only(verdict, "accuracy.max_group_drop")
+    assert check.passed is None
+    assert check.stage is None
+    assert not verdict.passed
+    assert "may be noise in so few samples" in check.explanation
+
+
+def test_a_group_surely_over_its_budget_fails_and_names_where_it_was_lost(digits: PreparedData, tmp_path: Path) -> None:
+    run = releases.release(tmp_path, digits, teacher=0, student=2, pruned=3, float32=40, onnx=45, tflite=45)
+    check = only(decide(by_group(run, 10)), "accuracy.max_group_drop")
+    assert check.passed is False
+    assert check.stage == "export"
+    assert check.value is not None
+    assert f"{check.value - 10:.2f} more than the 10 allowed; most was lost in export" in check.explanation
+
+
+def test_a_sure_loss_is_named_before_a_larger_one_that_may_be_noise(run: RunResult) -> None:
+    report = by_group(run, 3)
+    for model in report["audit"]["models"]:
+        if model["name"] == "model.int8-static.onnx":
+            first, second, *_ = (group for group in model["groups"] if group["by"] == "contrast")
+            first["drop"] |= {"value": 30.0, "low": -1.0, "high": 60.0}
+            second["drop"] |= {"value": 20.0, "low": 9.0, "high": 31.0}
+    check = only(decide(report), "accuracy.max_group_drop")
+    assert check.value == 20.0
+    assert check.passed is False
+
+
+def test_groups_too_small_to_judge_are_undecided(run: RunResult) -> None:
+    check = only(decide(report_of(run, {"accuracy": {"max_group_drop": 5}})), "accuracy.max_group_drop")
+    assert check.passed is None
+    assert check.value is None
+    assert "no group has the 100 test samples that it takes to judge one, the largest has" in check.explanation
+
+
+def test_a_report_from_before_there_were_audits_is_still_judged(run: RunResult) -> None:
+    report = report_of(run, ROOMY)
+    del (
+        report["audit"],
+        report["budgets"]["accuracy"]["max_group_drop"],
+        report["budgets"]["accuracy"]["min_group_size"],
+    )
+    assert decide(report).passed
+    report = by_group(run, 40)
+    report["audit"]["models"] = report["audit"]["models"][:1]
+    with pytest.raises(InputError, match=r"^report: incomplete"):
+        decide(report)
+
+
 def test_files_that_disagree_fail_and_the_one_that_departs_is_named(digits: PreparedData, tmp_path: Path) -> None:
     run = releases.release(tmp_path, digits, float32=6, onnx=6, tflite=20)
     check = only(decide(report_of(run, {"accuracy": {"min_agreement": 0.98}})), "accuracy.min_agreement")

@@ -12,7 +12,7 @@ from pipeline.data.images import read_pixels
 from pipeline.data.samples import Source, class_names
 from pipeline.data.sources import open_source
 from pipeline.errors import InputError
-from pipeline.recipe import DataSettings
+from pipeline.settings import DataSettings
 from targets.profile import Task
 
 IMAGE: Task = "image-classification"
@@ -68,6 +68,17 @@ def test_csv_splits_are_train_and_test_and_others_are_not_used(tmp_path: Path) -
     assert found.test is not None
     assert found.test.texts == ["d", "e"]
     assert not found.published  # the user's own files
+
+
+def test_a_column_groups_texts_and_images(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "images", train={"image": [png(9), png(99)], "label": [0, 1], "camera": ["old", None]})
+    assert opened(IMAGE, path=folder, group_column="camera").read().train.groups == ["old", "(none)"]
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/train.csv").write_text("text,label,year\na,x,1999\nb,y,2001\nc,x,1999\n")
+    found = opened(TEXT, path=tmp_path / "texts", group_column="year", where={"label": "x"}).read()
+    assert found.train.groups == ["1999", "1999"]
+    with pytest.raises(InputError, match=r"no column 'camera'; it has .*data\.group_column"):
+        opened(TEXT, path=tmp_path / "texts", group_column="camera")
 
 
 def test_a_name_may_be_a_folder(tmp_path: Path) -> None:

@@ -7,16 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from pipeline.distill.losses import (
-    distillation_loss,
-    guided_loss,
-    label_loss,
-    soft_target_loss,
-    student_schedule,
-    views_of,
-)
-from pipeline.recipe import Augmentation, DistillSettings
-from pipeline.results import PreparedData
+from pipeline.distill.losses import at, correlation_loss, logit_loss, mixed_answers, soft_target_loss
+from pipeline.settings import Ramp
 
 logits = st.lists(st.lists(st.floats(-20, 20, width=32), min_size=3, max_size=3), min_size=1, max_size=5)
 
@@ -33,18 +25,6 @@ def test_the_mean_is_over_the_batch() -> None:
     student, teacher = torch.randn(4, 5), torch.randn(4, 5)
     alone = [soft_target_loss(student[i : i + 1], teacher[i : i + 1], 3.0).item() for i in range(4)]
     assert soft_target_loss(student, teacher, 3.0).item() == pytest.approx(np.mean(alone), rel=1e-5)
-
-
-def test_alpha_weighs_soft_targets_against_labels() -> None:
-    student, teacher, labels = torch.randn(6, 4), torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
-    soft = 16 * functional.kl_div(
-        functional.log_softmax(student / 4, 1), functional.softmax(teacher / 4, 1), reduction="batchmean"
-    )
-    hard = functional.cross_entropy(student, labels)
-    found = distillation_loss(student, teacher, labels, temperature=4.0, alpha=0.7)
-    torch.testing.assert_close(found, 0.7 * soft + 0.3 * hard)
-    torch.testing.assert_close(distillation_loss(student, teacher, labels, 4.0, 0.0), hard)
-    torch.testing.assert_close(distillation_loss(student, teacher, labels, 4.0, 1.0), soft)
 
 
 @settings(max_examples=50, deadline=None)
@@ -70,32 +50,49 @@ def test_a_temperature_keeps_the_size_of_the_gradients() -> None:
     torch.testing.assert_close(sizes[0], sizes[1], rtol=0.05, atol=1e-5)
 
 
-def test_views_count_only_where_they_differ(digits: PreparedData, reviews: PreparedData) -> None:
-    shifted = DistillSettings(views=4, augmentation=Augmentation(shift=0.1))
-    assert views_of(digits, shifted) == (shifted.augmentation, 4)
-    assert views_of(digits, DistillSettings(views=4)) == (None, 1)
-    assert views_of(reviews, shifted) == (None, 1)
+def test_logits_are_matched_by_their_squares() -> None:
+    student, teacher = torch.tensor([[1.0, 2.0], [0.0, 4.0]]), torch.tensor([[1.0, 0.0], [3.0, 4.0]])
+    assert logit_loss(student, teacher, 5.0).item() == pytest.approx((0 + 4 + 9 + 0) / 4)
 
 
-def test_a_schedule_is_the_settings(digits: PreparedData) -> None:
-    schedule = student_schedule(digits, DistillSettings(epochs=7, learning_rate=0.1, batch_size=3), seed=5)
-    assert (schedule.epochs, schedule.learning_rate, schedule.batch_size, schedule.seed) == (7, 0.1, 3, 5)
+def test_correlations_by_numpy() -> None:
+    student, teacher, temperature = torch.randn(6, 4), torch.randn(6, 4), 3.0
+    p, q = (functional.softmax(values / temperature, 1).numpy() for values in (teacher, student))
+    between = np.mean([1 - np.corrcoef(p[i], q[i])[0, 1] for i in range(6)])
+    within = np.mean([1 - np.corrcoef(p[:, j], q[:, j])[0, 1] for j in range(4)])
+    found = correlation_loss(student, teacher, temperature)
+    assert found.item() == pytest.approx(9 * (between + within), rel=1e-4)
 
 
-def test_the_guided_loss_asks_the_teacher_about_the_view() -> None:
-    from pipeline.data.batches import Batch
+def test_correlations_cost_nothing_between_answers_that_rise_and_fall_together() -> None:
+    """Two classes: any student with the teacher's order of samples and classes along a line is as good."""
+    teacher = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]).log()
+    student = torch.tensor([[0.7, 0.3], [0.55, 0.45], [0.35, 0.65]]).log()
+    assert correlation_loss(student, teacher, 1.0).item() == pytest.approx(0, abs=1e-5)
+    assert soft_target_loss(student, teacher, 1.0) > 0.01
 
-    rows = np.arange(2)
-    batch = Batch((torch.zeros(2, 3),), torch.tensor([0, 1]), rows, rows)
-    asked: list[int] = []
 
-    def ask(batch: Batch, view: int) -> torch.Tensor:
-        asked.append(view)
-        return torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+def test_a_batch_of_equal_answers_gives_a_finite_gradient() -> None:
+    student = torch.zeros(3, 2, requires_grad=True)
+    correlation_loss(student, torch.zeros(3, 2), 1.0).backward()
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
 
-    student = torch.zeros(2, 2)
-    loss = guided_loss(ask, DistillSettings(temperature=2.0, alpha=0.5))
-    expected = distillation_loss(student, torch.eye(2), batch.labels, 2.0, 0.5)
-    torch.testing.assert_close(loss(student, batch, 3), expected)
-    assert asked == [3]
-    torch.testing.assert_close(label_loss(student, batch, 0).item(), math.log(2))
+
+@given(st.sampled_from(["linear", "cosine"]), st.floats(0, 1), st.floats(0, 100), st.floats(0, 100))
+def test_a_ramp_goes_from_start_to_end_and_never_outside(shape: str, share: float, start: float, end: float) -> None:
+    ramp = Ramp.model_validate({"start": start, "end": end, "shape": shape})
+    assert at(ramp, 0) == pytest.approx(start)
+    assert at(ramp, 1) == pytest.approx(end)
+    assert min(start, end) - 1e-9 <= at(ramp, share) <= max(start, end) + 1e-9
+    assert at(ramp, 0.5) == pytest.approx((start + end) / 2)
+
+
+@given(st.floats(0, 1), st.floats(0.5, 10))
+def test_mixed_answers_are_the_mixture_of_the_distributions(share: float, temperature: float) -> None:
+    one, other = torch.tensor([[3.0, -1.0, 0.5]]), torch.tensor([[-2.0, 0.0, 4.0]])
+    found = functional.softmax(mixed_answers(one, other, share, temperature) / temperature, 1)
+    expected = share * functional.softmax(one / temperature, 1) + (1 - share) * functional.softmax(
+        other / temperature, 1
+    )
+    torch.testing.assert_close(found, expected)

@@ -18,8 +18,8 @@ from pipeline.export.metadata import add_metadata
 from pipeline.export.metadata_schema import AssociatedFile, ModelMetadata, TensorMetadata, build
 from pipeline.feeds import feeds
 from pipeline.quantize.tflite import quantize_tflite
-from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
+from pipeline.settings import CalibrationSettings
 from pipeline.store import file_sha256
 from targets.profile import IoType, Quantization, RuntimeName
 from targets.runtimes.base import Model, RuntimeOptions, open_model

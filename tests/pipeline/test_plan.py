@@ -106,8 +106,25 @@ def test_shared_work_stands_once_in_the_description() -> None:
     assert any(ids == "pixel8, rpi4, coral_dev" for ids in exports.values())
 
 
+def test_a_trimmed_vocabulary_stands_between_the_student_and_its_files() -> None:
+    recipe = load_recipe(SENTIMENT, ("text={vocabulary: task, least_count: 2}", "prune.macs=0.5"))
+    rows = describe_plan(make_plan(recipe, ("pixel8",)))
+    stages = [stage for stage, _, _ in rows]
+    assert stages.index("prune") < stages.index("trim") < stages.index("export")
+    (what,) = (what for stage, what, _ in rows if stage == "trim")
+    assert what == "vocabulary: the word pieces that the training texts hold at least 2 times, and the alphabet"
+    assert "trim" not in [stage for stage, _, _ in describe_plan(make_plan(load_recipe(SENTIMENT), ("pixel8",)))]
+
+
 def test_a_broken_profile_is_one_message(tmp_path: Path) -> None:
     file = tmp_path / "phone.yaml"
     file.write_text("schema: 1\nid: phone\nthreads: 4\n")
     with pytest.raises(USER_ERRORS, match=r"phone\.yaml.*unknown key 'threads'"):
         make_plan(load_recipe(DIGITS), (str(file),))
+
+
+def test_groups_and_their_budget_stand_in_the_description() -> None:
+    recipe = load_recipe(SENTIMENT, ("data.group_column=source", "budgets.accuracy.max_group_drop=5"))
+    rows = {stage: what for stage, what, _ in describe_plan(make_plan(recipe, ("pixel8",)))}
+    assert rows["data"].endswith("groups by source")
+    assert "drop of a group of 100 <= 5 points" in rows["gate"]

@@ -18,8 +18,8 @@ from pipeline.data.prepare import prepare
 from pipeline.errors import InputError
 from pipeline.packages import package_folder
 from pipeline.progress import Reporter
-from pipeline.recipe import DataSettings, ImageInput, Split, TextInput
 from pipeline.results import PreparedData
+from pipeline.settings import DataSettings, ImageInput, Split, TextInput
 from pipeline.store import Store
 from tests.pipeline.test_sources import small_fashion
 

@@ -14,8 +14,8 @@ from pipeline.quantize.inspect import float_operators, layer_weights, weight_byt
 from pipeline.quantize.onnx import quantize_onnx
 from pipeline.quantize.samples import calibration_stream
 from pipeline.quantize.tflite import _calibrate, quantize_tflite
-from pipeline.recipe import CalibrationSettings
 from pipeline.results import ExportedFile, PreparedData
+from pipeline.settings import CalibrationSettings
 from pipeline.store import Store
 from targets.profile import Quantization
 from tests.pipeline.quantized import FEW, likeness, opened, scores_of, without_padding

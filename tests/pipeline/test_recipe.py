@@ -46,7 +46,15 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
         ("distill", "temprature", 3, "did you mean 'temperature'"),
         ("", "techer", {}, "did you mean 'teacher'"),
         ("distill", "temperature", "hot", "distill.temperature"),
-        ("distill", "alpha", 1.5, "less than or equal to 1"),
+        ("distill", "batch_size", 0, "greater than or equal to 1"),
+        ("distill", "alpha", 1.5, "alpha is 1.5, expected 0 to 1"),
+        ("distill", "alpha", {"start": 0.5, "end": 2}, "alpha is 0.5 to 2, expected 0 to 1"),
+        ("distill", "alpha", {"strat": 0.5, "end": 1}, r"'distill.alpha.strat': did you mean 'start'"),
+        ("distill", "alpha", {"start": 0.5}, r"'distill.alpha.end' is missing"),
+        ("distill", "refresh", {"by": "mood"}, "distill.refresh.by"),
+        ("distill", "layers", {"epochs": 1}, "layers is for texts"),
+        ("distill", "assistants", [{"family": "mobilenetv2", "witdh": 1}], "did you mean 'width'"),
+        ("teacher", "regularization", {"mixup": -1}, "teacher.regularization.mixup"),
         ("student", "width", 0.0, "greater than"),
         ("data", "split", {"test": 0.6, "validation": 0.4}, "leave under 10%"),
         ("image", "size", 33, "multiple of 8"),
@@ -113,3 +121,25 @@ def test_image_augmentation_in_a_text_recipe_is_refused() -> None:
     for part in ("teacher", "distill"):
         with pytest.raises(USER_ERRORS, match="augmentation is for images"):
             load_recipe(ROOT / "recipes/sentiment-tinybert.yaml", (f"{part}.augmentation={{shift: 0.1}}",))
+
+
+def test_a_smaller_vocabulary_is_for_texts(tmp_path: Path) -> None:
+    with pytest.raises(USER_ERRORS, match=r"text\.vocabulary is for texts"):
+        load_recipe(write(tmp_path, minimal()), ("text.vocabulary=task",))
+    with pytest.raises(USER_ERRORS, match="least_count 2 is for vocabulary: task"):
+        load_recipe(ROOT / "recipes/sentiment-tinybert.yaml", ("text={least_count: 2}",))
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("{start: embeddings, layers: 2, from_layers: [1, 2]}", "from_layers is for start: layers"),
+        ("{start: layers, layers: 3, from_layers: [1, 2]}", "names 2 layers, the student has 3"),
+        ("{start: layers, layers: 2, from_layers: [2, 2]}", "expected rising numbers from 1"),
+        ("{start: layers, layers: 2, from_layers: [0, 2]}", "expected rising numbers from 1"),
+    ],
+)
+def test_layers_to_start_from_that_can_not_be_meant_are_refused(start: str, message: str) -> None:
+    override = f"student={start[:-1]}, family: tinybert}}"
+    with pytest.raises(USER_ERRORS, match=message):
+        load_recipe(ROOT / "recipes/sentiment-tinybert.yaml", (override,))

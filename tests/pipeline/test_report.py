@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.groups import write_groups
 from pipeline.gate import decide
 from pipeline.integrity import json_text
 from pipeline.metrics import accuracy_of_counts
@@ -26,7 +27,11 @@ from tests import releases
 SCHEMA_PAGE = Path(__file__).parents[2] / "docs/report-schema.md"
 BUDGETS = Budgets.model_validate({"latency_ms": {"p90": 2}, "size_mb": 1, "accuracy": {"max_drop": 1.5}})
 FIGURE = ("value", "unit", "source")
-SHAPES = {"figure": FIGURE, "accuracy": (*FIGURE, "low", "high", "correct", "total")}
+SHAPES = {
+    "figure": FIGURE,
+    "accuracy": (*FIGURE, "low", "high", "correct", "total"),
+    "drop": (*FIGURE, "low", "high", "lost", "gained"),
+}
 
 
 @pytest.fixture
@@ -34,8 +39,11 @@ def run(digits: PreparedData, tmp_path: Path) -> RunResult:
     return releases.release(tmp_path, digits)
 
 
-def report_of(run: RunResult, target: str = "pixel8", **settings: object) -> dict[str, Any]:
-    return make_report(run, releases.recipe(run.data.task, **settings), load_profile(target), BUDGETS)
+GROUPED = Budgets.model_validate({"accuracy": {"max_group_drop": 30, "min_group_size": 10}})  # 60 test samples
+
+
+def report_of(run: RunResult, target: str = "pixel8", budgets: Budgets = BUDGETS, **settings: object) -> dict[str, Any]:
+    return make_report(run, releases.recipe(run.data.task, **settings), load_profile(target), budgets)
 
 
 def named(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -70,10 +78,10 @@ def documented() -> set[str]:
 def test_the_schemas_page_describes_every_key_and_no_other(
     run: RunResult, reviews: PreparedData, tmp_path: Path
 ) -> None:
-    text = releases.release(tmp_path / "text", reviews, timed=False, prune=False)
+    text = releases.release(tmp_path / "text", reviews, timed=False, prune=False, trim=True)
     run = replace(run, notes=("a note",), teacher=replace(run.teacher, notes=("a note",)))
     files = [replace(file, export=replace(file.export, notes=("a note",))) for file in run.files]
-    found = leaves(report_of(replace(run, files=tuple(files)))) | leaves(report_of(text))
+    found = leaves(report_of(replace(run, files=tuple(files)), budgets=GROUPED)) | leaves(report_of(text))
     keys = documented()
 
     def fits(key: str, path: str) -> bool:
@@ -120,6 +128,25 @@ def test_figures_are_those_of_the_results(run: RunResult) -> None:
     before, after = report["pruning"]["parameters"]["before"], report["pruning"]["parameters"]["after"]
     assert (before["value"], after["value"]) == (9_000, 7_000)
     assert named(report, "model.int8-static.tflite")["calibration"]["samples"]["value"] == 16
+
+
+def test_what_trimming_saved_and_lost_is_told_apart_from_pruning(reviews: PreparedData, tmp_path: Path) -> None:
+    run = releases.release(tmp_path, reviews, trim=True, student=2, pruned=5, trimmed=6, float32=6, onnx=6)
+    report = report_of(run)
+    pieces = report["vocabulary"]["pieces"]
+    assert (pieces["before"]["value"], pieces["after"]["value"]) == (500, 120)
+    for stage, sizes, correct in (("pruning", (9_000, 7_000), (22, 19)), ("vocabulary", (7_000, 5_000), (19, 18))):
+        sides = report[stage]["parameters"]
+        assert (sides["before"]["value"], sides["after"]["value"]) == sizes
+        assert tuple(report[stage]["accuracy"][side]["correct"] for side in ("before", "after")) == correct
+    steps = named(report, "model.int8-static.onnx")["attribution"]["steps"]
+    assert [(step["stage"], step["samples_lost"]) for step in steps] == [
+        ("distill", 0), ("prune", 3), ("trim", 1), ("export", 0), ("quantize", 0),
+    ]  # fmt: skip
+    assert report["networks"]["trimmed"]["agreement_with_student"]["value"] == 1
+    page = " ".join(" ".join(read(render_html(report, decide(report))).text).split())
+    assert "word pieces 500 120 24%" in page
+    assert "trimmed_net, 5,000 parameters" in render_card(report, decide(report))
 
 
 def test_agreement_between_formats_is_counted_on_the_whole_test_set(digits: PreparedData, tmp_path: Path) -> None:
@@ -278,6 +305,45 @@ def test_the_page_leads_with_the_verdict_and_holds_the_figures(run: RunResult) -
         assert figure in text
 
 
+def test_the_page_tells_how_each_group_does_and_marks_the_worst(run: RunResult) -> None:
+    report = report_of(run, budgets=GROUPED)
+    page = render_html(report, decide(report))
+    text = " ".join(" ".join(read(page).text).split())
+    assert text.index("Class by class") < text.index("Group by group") < text.index("Calibration")
+    for words in ("brightness, of 255", "contrast, of 255", "groups of at least 10 samples"):
+        assert words in text
+    models = {model["name"]: model for model in report["audit"]["models"]}
+    assert page.count('<td class="worst">') == 0
+    assert page.count("<td class=worst>") == len(models)
+    assert page.count('<span class="drop most">') == len(models) - 1 + 1  # all but the teacher, and the legend
+    worst = models["model.int8-static.onnx"]["worst"]
+    assert f"model.int8-static.onnx is weakest on {worst['by']} {worst['group']} :" in text
+    lost = models["model.int8-static.onnx"]["largest_drop"]["drop"]
+    assert f"−{lost['value']:.1f} points to the teacher" in text
+    card = render_card(report, decide(report))
+    assert f"({worst['by']} {worst['group']})" in card
+    assert f"{lost['value']:.2f} points, 95% interval {lost['low']:.2f} to {lost['high']:.2f}" in card
+
+
+def test_without_a_group_large_enough_none_is_called_the_worst(run: RunResult) -> None:
+    report = report_of(run)
+    page = render_html(report, decide(report))
+    assert "<td class=worst>" not in page
+    assert "is weakest on" not in " ".join(read(page).text)
+    assert "no group so large" in render_card(report, decide(report))
+
+
+def test_a_column_of_the_data_stands_on_the_page_and_is_shown_not_run(run: RunResult, tmp_path: Path) -> None:
+    attack = "<script>alert(1)</script>"
+    groups = [attack if row % 2 else "a|b" for row in range(len(run.data.targets))]
+    write_groups(tmp_path / "groups.npz", attack, groups)
+    report = report_of(replace(run, data=replace(run.data, groups_file=tmp_path / "groups.npz")), budgets=GROUPED)
+    page, card = (render(report, decide(report)) for render in (render_html, render_card))
+    assert [found["by"] for found in report["audit"]["groupings"]] == ["class", f"column {attack}"]
+    assert "script" not in read(page).tags
+    assert "<script" not in card
+
+
 def test_the_same_report_gives_the_same_page(run: RunResult) -> None:
     first, second = report_of(run), json.loads(json_text(report_of(run)))
     assert render_html(first, decide(first)) == render_html(second, decide(second))
@@ -331,3 +397,4 @@ def test_the_card_tells_what_who_how_well_and_how(run: RunResult) -> None:
     assert "**failed**" in card
     columns = {line.count("|") for line in card.splitlines() if line.startswith("|")}
     assert columns == {5, 9}
+    assert "\n## Groups and calibration\n" in card

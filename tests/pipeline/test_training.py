@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,16 @@ from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
 from pipeline.networks import build_network
 from pipeline.progress import Meter
-from pipeline.recipe import Augmentation
 from pipeline.results import PreparedData
-from pipeline.training import WARM_UP, Fit, Schedule, fit, learning_rate, samples_of
+from pipeline.settings import Augmentation, Regularization
+from pipeline.training import WARM_UP, Fit, Moment, Schedule, fit, learning_rate, samples_of
 from tests.pipeline.test_networks import BERT, MOBILENET
 
 SCHEDULE = Schedule(epochs=3, learning_rate=3e-3, weight_decay=0.01, batch_size=32, seed=0)
 
 
-def cross_entropy(logits: Tensor, batch: Batch, view: int) -> Tensor:
-    return functional.cross_entropy(logits, batch.labels)
+def cross_entropy(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+    return functional.cross_entropy(network(*batch.inputs), batch.labels)
 
 
 def small() -> nn.Module:
@@ -64,12 +65,12 @@ def test_a_killed_training_resumes_to_the_same_bytes(digits: PreparedData, tmp_p
     outcome = train(digits, tmp_path / "whole", whole)
     batches = 0
 
-    def dying(logits: Tensor, batch: Batch, view: int) -> Tensor:
+    def dying(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         nonlocal batches
         batches += 1
         if batches == killed_in * 7 + 3:  # 210 training samples make 7 batches
             raise KeyboardInterrupt
-        return cross_entropy(logits, batch, view)
+        return cross_entropy(network, batch, moment)
 
     broken = small()
     with pytest.raises(KeyboardInterrupt):
@@ -78,9 +79,9 @@ def test_a_killed_training_resumes_to_the_same_bytes(digits: PreparedData, tmp_p
     meter = Meter("fit", "samples", 1)
     seen: list[int] = []
 
-    def counting(logits: Tensor, batch: Batch, view: int) -> Tensor:
+    def counting(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         seen.append(len(batch.rows))
-        return cross_entropy(logits, batch, view)
+        return cross_entropy(network, batch, moment)
 
     again = fit(resumed, digits, counting, SCHEDULE, meter, tmp_path / "broken")
     assert sum(seen) == (3 - killed_in) * 210
@@ -98,10 +99,10 @@ def test_a_killed_text_training_resumes_to_the_same_bytes(reviews: PreparedData,
     whole = fresh()
     train(reviews, tmp_path / "whole", whole, schedule)
 
-    def dying(logits: Tensor, batch: Batch, view: int) -> Tensor:
-        if (tmp_path / "broken/resume/checkpoint.pt").exists():
+    def dying(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        if (tmp_path / "broken/resume/training.pt").exists():
             raise KeyboardInterrupt
-        return cross_entropy(logits, batch, view)
+        return cross_entropy(network, batch, moment)
 
     with pytest.raises(KeyboardInterrupt):
         fit(fresh(), reviews, dying, schedule, Meter("fit", "samples", 1), tmp_path / "broken")
@@ -113,11 +114,11 @@ def test_a_killed_text_training_resumes_to_the_same_bytes(reviews: PreparedData,
 def test_the_weights_of_the_best_validation_epoch_are_kept(digits: PreparedData, tmp_path: Path) -> None:
     calls = 0
 
-    def right_then_wrong(logits: Tensor, batch: Batch, view: int) -> Tensor:
+    def right_then_wrong(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         nonlocal calls
         calls += 1
         wrong = int(calls > 3 * 7)  # after the third epoch
-        return functional.cross_entropy(logits, (batch.labels + wrong) % 10)
+        return functional.cross_entropy(network(*batch.inputs), (batch.labels + wrong) % 10)
 
     network = small()
     schedule = Schedule(8, 1e-2, 0.01, 32, 0)
@@ -141,8 +142,107 @@ def test_statistics_are_those_of_the_weights_and_not_of_earlier_ones(digits: Pre
 
 
 def test_a_loss_that_is_no_number_is_the_settings_fault(digits: PreparedData, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"loss became (nan|inf) in epoch 1, step \d+; lower learning_rate"):
+    told = r"loss became (nan|inf) in epoch 1, step \d+ \(samples \d+(, \d+){7}, \.\.\.\); lower learning_rate .*clip"
+    with pytest.raises(InputError, match=told):
         train(digits, tmp_path, small(), Schedule(1, 1e38, 0.0, 32, 0))
+
+
+def test_a_loss_that_runs_away_stops_the_training(digits: PreparedData, tmp_path: Path) -> None:
+    steps = 0
+
+    def running_away(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        nonlocal steps
+        steps += 1
+        return cross_entropy(network, batch, moment) * (1000 if steps == 5 else 1)
+
+    with pytest.raises(InputError, match=r"training diverged: .* step 5 "):
+        fit(small(), digits, running_away, SCHEDULE, Meter("fit", "samples", 1), tmp_path)
+
+
+class Projected(nn.Module):
+    """An objective with parameters of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.projection = nn.Linear(10, 10)
+
+    def forward(self, network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        return functional.cross_entropy(self.projection(network(*batch.inputs)), batch.labels)
+
+
+def test_an_objectives_parameters_are_trained_and_resumed(digits: PreparedData, tmp_path: Path) -> None:
+    schedule = replace(SCHEDULE, regularization=Regularization(ema=0.9, clip_norm=0.5))
+    whole, objective = small(), Projected()
+    outcome = fit(whole, digits, objective, schedule, Meter("fit", "samples", 1), tmp_path / "whole")
+    assert not torch.equal(objective.projection.weight, Projected().projection.weight)
+
+    class Dying(Projected):
+        def forward(self, network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+            if moment.epoch == 2:
+                raise KeyboardInterrupt
+            return super().forward(network, batch, moment)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(small(), digits, Dying(), schedule, Meter("fit", "samples", 1), tmp_path / "broken")
+    resumed, again = small(), Projected()
+    assert fit(resumed, digits, again, schedule, Meter("fit", "samples", 1), tmp_path / "broken") == outcome
+    assert same(whole, resumed)
+    assert same(objective, again)
+
+
+def test_gradients_are_clipped_to_their_norm(digits: PreparedData, tmp_path: Path) -> None:
+    """The gradient that the last step used is still there."""
+    norms = {}
+    for limit in (None, 0.01):
+        network = small()
+        train(digits, tmp_path / str(limit), network, replace(SCHEDULE, regularization=Regularization(clip_norm=limit)))
+        norms[limit] = torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]).norm().item()
+    assert norms[0.01] == pytest.approx(0.01, rel=1e-3)
+    assert norms[None] > 0.02
+
+
+def test_the_moving_average_is_what_is_judged_and_kept(digits: PreparedData, tmp_path: Path) -> None:
+    """By hand: after each step the average moves min(decay, (1 + n) / (10 + n)) of the way less to the weights."""
+    decay, weights = 0.5, []
+
+    def noting(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        weights.append(network[5].bias.detach().clone())
+        return cross_entropy(network, batch, moment)
+
+    schedule = replace(SCHEDULE, epochs=1, regularization=Regularization(ema=decay))
+    network = small()
+    fit(network, digits, noting, schedule, Meter("fit", "samples", 1), tmp_path)
+    plain = small()
+    train(digits, tmp_path / "plain", plain, replace(SCHEDULE, epochs=1))
+    steps = [*weights[1:], plain[5].bias.detach()]  # the weights after each step
+    expected = weights[0]
+    for number, now in enumerate(steps):
+        kept = min(decay, (1 + number) / (10 + number))
+        expected = kept * expected + (1 - kept) * now
+    torch.testing.assert_close(network[5].bias.detach(), expected)
+
+
+def test_training_stops_where_validation_gets_no_better(digits: PreparedData, tmp_path: Path) -> None:
+    def nothing_to_learn(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        return 0 * cross_entropy(network, batch, moment)
+
+    frozen = small()[2:]  # no batch norm: each epoch's answers are the same
+    network = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), *frozen)
+    schedule = Schedule(20, 1e-6, 0.0, 32, 0, regularization=Regularization(patience=3))
+    outcome = fit(network, digits, nothing_to_learn, schedule, Meter("fit", "samples", 1), tmp_path)
+    assert len(outcome.curve) == 4
+    assert fit(network, digits, nothing_to_learn, schedule, Meter("fit", "samples", 1), tmp_path) == outcome
+
+
+def test_the_last_epoch_is_kept_where_it_is_asked_for(digits: PreparedData, tmp_path: Path) -> None:
+    def right_then_wrong(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        return functional.cross_entropy(network(*batch.inputs), (batch.labels + (moment.epoch > 2)) % 10)
+
+    schedule = Schedule(6, 1e-2, 0.01, 32, 0, keep="last")
+    outcome = fit(small(), digits, right_then_wrong, schedule, Meter("fit", "samples", 1), tmp_path)
+    assert outcome.best_epoch == 5
+    assert outcome.validation_accuracy == outcome.curve[-1].validation_accuracy
 
 
 def test_frozen_parameters_and_their_statistics_stay(digits: PreparedData, tmp_path: Path) -> None:
@@ -167,9 +267,9 @@ def test_no_epochs_leave_the_network_as_it_is_and_judge_it(digits: PreparedData,
 def test_epochs_take_turns_over_the_views(digits: PreparedData, tmp_path: Path) -> None:
     views: list[int] = []
 
-    def noting(logits: Tensor, batch: Batch, view: int) -> Tensor:
-        views.append(view)
-        return cross_entropy(logits, batch, view)
+    def noting(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        views.append(int(batch.views[0]))
+        return cross_entropy(network, batch, moment)
 
     schedule = Schedule(3, 1e-3, 0.0, 210, 0, Augmentation(shift=0.1), views=2)
     fit(small(), digits, noting, schedule, Meter("fit", "samples", 1), tmp_path)

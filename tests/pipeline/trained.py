@@ -3,8 +3,8 @@
 from pipeline.context import RunContext
 from pipeline.distill.cache import cache_teacher
 from pipeline.distill.student import distill
-from pipeline.recipe import Augmentation, DistillSettings, StudentSettings, TeacherSettings
 from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.settings import Augmentation, DistillSettings, StudentSettings, TeacherSettings
 from pipeline.teacher import teach
 
 IMAGE_TEACHER = TeacherSettings(

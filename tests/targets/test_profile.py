@@ -160,13 +160,21 @@ def test_a_runtime_that_is_missing_here_is_noted(monkeypatch: pytest.MonkeyPatch
 
 limits = st.none() | st.floats(0.1, 1000)
 shares = st.none() | st.floats(0, 1)
+sizes = st.none() | st.integers(10, 500)
 all_budgets = st.builds(
     Budgets,
     latency_ms=st.builds(LatencyBudget, p50=limits, p90=limits, p99=limits),
     cold_start_ms=limits,
     size_mb=limits,
     peak_mem_mb=limits,
-    accuracy=st.builds(AccuracyBudget, min=shares, max_drop=st.none() | st.floats(0, 100), min_agreement=shares),
+    accuracy=st.builds(
+        lambda groups, **others: AccuracyBudget(**others, **groups),
+        groups=st.just({})
+        | st.fixed_dictionaries({"max_group_drop": st.floats(0, 100)}, optional={"min_group_size": sizes}),
+        min=shares,
+        max_drop=st.none() | st.floats(0, 100),
+        min_agreement=shares,
+    ),
     confidence=st.floats(0.51, 0.999),
 )
 AT_LEAST = {"accuracy.min", "accuracy.min_agreement", "confidence"}  # the higher is the stricter
@@ -195,6 +203,15 @@ def test_tightening_is_the_same_both_ways_and_nothing_changes_the_second_time(on
     assert tightened == other.tightened_by(one)
     assert tightened.tightened_by(one) == tightened
     assert one.tightened_by(Budgets(confidence=0.51)) == one
+
+
+def test_a_budget_on_groups_says_how_large_they_are() -> None:
+    assert AccuracyBudget(max_group_drop=3).min_group_size == 100
+    assert AccuracyBudget().min_group_size is None
+    with pytest.raises(ValueError, match="min_group_size says which groups max_group_drop judges"):
+        AccuracyBudget(min_group_size=50)
+    own = Budgets(accuracy=AccuracyBudget(max_group_drop=3, min_group_size=500))
+    assert Budgets().tightened_by(own).accuracy == own.accuracy  # the default is no one's wish
 
 
 def fields(model: type[BaseModel], before: str = "") -> set[str]:
