@@ -114,9 +114,12 @@ def _imported(file: Path) -> tuple[Path, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """Results under `root/<stage>/<fingerprint>/`."""
+    """Results under `root/<stage>/<fingerprint>/`; a relative `root` is that of now, wherever the process goes."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", self.root.absolute())
 
     def key(self, stage: str, inputs: Mapping[str, Any], make: Callable[..., Any]) -> str:
         code = _code_of(inspect.getfile(inspect.unwrap(make)))

@@ -75,6 +75,21 @@ def test_a_stage_runs_once_for_the_same_inputs(context: RunContext) -> None:
     assert len(calls) == 2
 
 
+def test_a_relative_store_gives_the_same_paths_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    context = RunContext(Store(Path("out/.store")))
+
+    def make(folder: Path, key: str, meter: Meter) -> Made:
+        (folder / "file.txt").write_text("made")
+        return Made(key, folder / "file.txt")
+
+    made = context.stage("made", {}, Made, make)
+    monkeypatch.chdir("/")
+    assert made.file.read_text() == "made"
+    assert made.file.is_relative_to(tmp_path / "out/.store/made")
+    assert context.stage("made", {}, Made, make) == made
+
+
 def test_another_seed_is_another_result(tmp_path: Path) -> None:
     def make(folder: Path, key: str, meter: Meter) -> Made:
         (folder / "weights").touch()
