@@ -113,7 +113,8 @@ def test_a_trimmed_vocabulary_stands_between_the_student_and_its_files() -> None
     assert stages.index("prune") < stages.index("trim") < stages.index("export")
     (what,) = (what for stage, what, _ in rows if stage == "trim")
     assert what == "vocabulary: the word pieces that the training texts hold at least 2 times, and the alphabet"
-    assert "trim" not in [stage for stage, _, _ in describe_plan(make_plan(load_recipe(SENTIMENT), ("pixel8",)))]
+    whole = load_recipe(SENTIMENT, ("text.vocabulary=full",))
+    assert "trim" not in [stage for stage, _, _ in describe_plan(make_plan(whole, ("pixel8",)))]
 
 
 def test_a_broken_profile_is_one_message(tmp_path: Path) -> None:
