@@ -32,10 +32,6 @@ class TeacherAnswers(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         return self.ask(batch)
 
-    def choose_views(self, epoch: int) -> int | np.ndarray:
-        """The view that the training samples are seen in: one, or int64 [R]."""
-        raise NotImplementedError("only mode mixed chooses")
-
     def heard(self, batch: Batch, student: Tensor, expected: Tensor) -> None:
         """Is told what the student answered."""
 
@@ -59,6 +55,7 @@ class RefreshedAnswers(TeacherAnswers):
         self.awaited = torch.zeros(len(rows), dtype=torch.bool)
 
     def choose_views(self, epoch: int) -> np.ndarray:
+        """int64 [R]: the view that each training sample is seen in. Asked again for an epoch it says the same."""
         views = self.views.cpu().numpy()
         if epoch > 0 and views.max(initial=0) < epoch:  # else chosen already
             count = max(1, round(self.refresh.fraction * len(views)))
@@ -105,7 +102,7 @@ def student_schedule(
     """How a student is trained, distilled and naive alike; in mode `mixed` its `teacher` chooses the views, and
     without one each epoch has a new one."""
     augmentation, views = views_of(data, settings)
-    chosen = teacher.choose_views if settings.mode == "mixed" and teacher is not None else None
+    chosen = teacher.choose_views if isinstance(teacher, RefreshedAnswers) else None
     return Schedule(
         settings.epochs,
         settings.learning_rate,
