@@ -35,7 +35,8 @@ bench-quick: $(STAMP)
 	@$(BIN)/python -m benchmarks --quick
 
 lock: $(STAMP)
-	@.uv/bin/uv pip compile --quiet pyproject.toml --extra recipes --group dev --universal --python-version 3.11 \
+	@.uv/bin/uv pip compile --quiet pyproject.toml \
+		--extra recipes --extra search --extra explain --extra tracking --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--override requirements/overrides.txt --constraint requirements/constraints.txt -o requirements/lock.txt
 

