@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.progress import SILENT, Meter, Reporter
+from pipeline.progress import SILENT, Meter, Observer, Reporter
 from pipeline.store import Store
 
 R = TypeVar("R")
@@ -13,12 +14,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class RunContext:
-    """`threads` is for training; None leaves the choice to torch."""
+    """`threads` is for training; None leaves the choice to torch. `observer` hears of every epoch."""
 
     store: Store
     reporter: Reporter = SILENT
     seed: int = 0
     threads: int | None = None
+    observer: Observer | None = None
 
     def stage(
         self,
@@ -38,4 +40,5 @@ class RunContext:
         if found is not None:
             return found
         with self.reporter.stage(title or name, total, unit) as meter:
+            meter.on_epoch = partial(self.observer, name) if self.observer else None
             return self.store.make(name, key, kind, lambda folder: make(folder, key, meter))

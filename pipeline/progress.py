@@ -1,7 +1,7 @@
 """One live line a stage, with rate and time left; plain lines where there is no terminal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,6 +14,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from pipeline.results import EpochRecord
+
+# (stage, phase of its training, epoch's record): told of every epoch that a training ends.
+Observer = Callable[[str, str, EpochRecord], None]
 
 PLAIN_EVERY = 15.0  # seconds between the plain lines of one stage
 
@@ -28,6 +33,14 @@ class Meter:
     done: int = 0
     text: str = ""
     started: float = field(default_factory=time.monotonic)
+    on_epoch: Callable[[str, EpochRecord], None] | None = field(default=None, kw_only=True)
+
+    def epoch(self, phase: str, record: EpochRecord) -> None:
+        """An epoch of a training has ended."""
+        accuracy = f"validation {100 * record.validation_accuracy:.1f}%"
+        self.advance(0, f"epoch {record.epoch + 1}: loss {record.train_loss:.3f}, {accuracy}")
+        if self.on_epoch is not None:
+            self.on_epoch(phase, record)
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
         self.done += units

@@ -133,12 +133,13 @@ def fit(
             train_loss = _train_epoch(network, judged, data, objective, schedule, progress, optimizer, meter)
             _settle_statistics(judged, data, schedule, epoch, device)
             value = accuracy(predict(judged, data, validation, meter=meter), data.targets[validation]).value
-            progress.curve.append(EpochRecord(epoch, train_loss, value))
-            meter.advance(0, f"epoch {epoch + 1}: loss {train_loss:.3f}, validation {100 * value:.1f}%")
+            record = EpochRecord(epoch, train_loss, value)
+            progress.curve.append(record)
             if value >= progress.best_accuracy or schedule.keep == "last":
                 weights = {name: tensor.clone() for name, tensor in changing(judged).items()}
                 progress.best_epoch, progress.best_accuracy, progress.best_weights = epoch, value, weights
             save_progress(file, progress, modules, optimizer)
+            meter.epoch(schedule.phase, record)
         if not progress.curve:
             value = accuracy(predict(network, data, validation, meter=meter), data.targets[validation]).value
             return Fit((), None, value)

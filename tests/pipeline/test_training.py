@@ -15,7 +15,7 @@ from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
 from pipeline.networks import build_network
 from pipeline.progress import Meter
-from pipeline.results import PreparedData
+from pipeline.results import EpochRecord, PreparedData
 from pipeline.settings import Augmentation, Regularization
 from pipeline.training import WARM_UP, Fit, Moment, Schedule, fit, learning_rate, samples_of
 from tests.pipeline.test_networks import BERT, MOBILENET
@@ -243,6 +243,13 @@ def test_the_last_epoch_is_kept_where_it_is_asked_for(digits: PreparedData, tmp_
     outcome = fit(small(), digits, right_then_wrong, schedule, Meter("fit", "samples", 1), tmp_path)
     assert outcome.best_epoch == 5
     assert outcome.validation_accuracy == outcome.curve[-1].validation_accuracy
+
+
+def test_who_listens_hears_of_every_epoch(digits: PreparedData, tmp_path: Path) -> None:
+    heard: list[tuple[str, EpochRecord]] = []
+    meter = Meter("fit", "samples", 1, on_epoch=lambda phase, record: heard.append((phase, record)))
+    outcome = fit(small(), digits, cross_entropy, Schedule(2, 1e-3, 0.0, 32, 0, phase="first"), meter, tmp_path)
+    assert heard == [("first", record) for record in outcome.curve]
 
 
 def test_frozen_parameters_and_their_statistics_stay(digits: PreparedData, tmp_path: Path) -> None:
