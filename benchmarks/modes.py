@@ -1,0 +1,127 @@
+"""A student distilled online, from the cache and in mode mixed, and trained without a teacher, in turn."""
+
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import Bar
+from pipeline.context import RunContext
+from pipeline.distill.cache import cache_teacher
+from pipeline.distill.student import distill, train_naive
+from pipeline.recipe import Recipe
+from pipeline.results import EpochRecord, NetworkResult, PreparedData
+from pipeline.settings import DistillSettings
+from pipeline.store import Store
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does; torch must not be loaded yet
+
+
+@dataclass
+class Clock:
+    """Hears of epochs; `seconds` are those of every epoch but the first, whose start nobody tells."""
+
+    marks: list[float] = field(default_factory=list)
+
+    def __call__(self, stage: str, phase: str, record: EpochRecord) -> None:
+        self.marks.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> list[float]:
+        return [after - before for before, after in zip(self.marks, self.marks[1:], strict=False)]
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
+
+
+def gain(ours: list[float], theirs: list[float]) -> tuple[float, float]:
+    """How much larger the mean of `ours` is, and two standard errors of that difference (0 for a single run)."""
+    difference = statistics.mean(ours) - statistics.mean(theirs)
+    if min(len(ours), len(theirs)) < 2:
+        return difference, 0.0
+    error = math.sqrt(sum(statistics.variance(values) / len(values) for values in (ours, theirs)))
+    return difference, 2 * error
+
+
+def settings_of(recipe: Recipe, epochs: int) -> dict[str, DistillSettings]:
+    base = recipe.distill.model_copy(update={"epochs": epochs})
+    return {
+        "naive": base,
+        "cached": base,
+        "online": base.model_copy(update={"mode": "online"}),
+        "mixed": base.model_copy(update={"mode": "mixed", "views": 1}),
+    }
+
+
+def one_seed(
+    data: PreparedData, teacher: NetworkResult, recipe: Recipe, epochs: int, seed: int, folder: Path
+) -> dict[str, dict[str, Any]]:
+    """What each way cost and reached; each has a store of its own. Every second seed takes them the other way round."""
+    found: dict[str, dict[str, Any]] = {}
+    ways = list(settings_of(recipe, epochs).items())
+    for way, settings in ways[:: 1 if seed % 2 == 0 else -1]:
+        clock = Clock()
+        context = RunContext(Store(folder / f"{way}-{seed}"), seed=seed, observer=clock)
+        building, cache = 0.0, None
+        if way in ("cached", "mixed"):
+            building, cache = timed(lambda s=settings, c=context: cache_teacher(data, teacher, s, c))
+        if way == "naive":
+            training, student = timed(lambda s=settings, c=context: train_naive(data, teacher, recipe.student, s, c))
+        else:
+            training, student = timed(
+                lambda s=settings, c=context, k=cache: distill(data, teacher, k, recipe.student, s, c)
+            )
+        found[way] = {
+            "total_seconds": building + training,
+            "cache_seconds": building,
+            "epoch_seconds": statistics.median(clock.seconds) if clock.seconds else training,
+            "accuracy": student.accuracy.value,
+        }
+    return found
+
+
+def summary(runs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Medians over the seeds of each way's figures, and ratios within each seed."""
+
+    def middle(figure: Callable[[dict[str, dict[str, Any]]], float]) -> float:
+        return statistics.median(figure(run) for run in runs)
+
+    found: dict[str, Any] = {
+        way: {
+            "total_seconds": middle(lambda run, w=way: run[w]["total_seconds"]),
+            "epoch_seconds": middle(lambda run, w=way: run[w]["epoch_seconds"]),
+            "epoch_against_labels": middle(lambda run, w=way: run[w]["epoch_seconds"] / run["naive"]["epoch_seconds"]),
+            "teacher_share": middle(lambda run, w=way: 1 - run["naive"]["total_seconds"] / run[w]["total_seconds"]),
+            "mean_accuracy": statistics.mean(run[way]["accuracy"] for run in runs),
+        }
+        for way in runs[0]
+    }
+    found["online_against_cached_total"] = middle(
+        lambda run: run["online"]["total_seconds"] / run["cached"]["total_seconds"]
+    )
+    found["teacher_against_student_step"] = middle(
+        lambda run: (run["online"]["epoch_seconds"] - run["naive"]["epoch_seconds"]) / run["naive"]["epoch_seconds"]
+    )
+    return found
+
+
+def bars(name: str, found: dict[str, Any], heavy: bool) -> list[Bar]:
+    lost = 100 * (found["online"]["mean_accuracy"] - found["mixed"]["mean_accuracy"])
+    asked = [
+        Bar(f"{name}: a cached epoch against one on labels", found["cached"]["epoch_against_labels"], "<=", 1.05),
+        Bar(f"{name}: points that mixed loses to online, mean of the seeds", lost, "<=", 0.2),
+    ]
+    if heavy:
+        cost = found["teacher_against_student_step"]
+        asked += [
+            Bar(f"{name}: the teacher's time against the student's step", cost, ">=", 4.0),
+            Bar(f"{name}: online against cached, whole time", found["online_against_cached_total"], ">=", 2.0),
+        ]
+    return asked
