@@ -1,4 +1,4 @@
-"""Writes what the results say into the README, between its marks, so that no figure there is typed by hand."""
+"""Writes what the results say into README and pages, between their marks, so that no figure there is typed by hand."""
 
 import json
 import re
@@ -7,12 +7,20 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs/distillation.md")
 RESULTS = ROOT / "benchmarks/results"
 
 
 def quoted(text: str) -> str:
     """`text` with each marked part made anew from the results."""
-    for name, make in (("demo", demo_table), ("measured", bars_table)):
+    makers = {
+        "demo": demo_table,
+        "measured": lambda: bars_table("main", "benchmarks/results"),
+        "distillation": lambda: bars_table("distillation", "../benchmarks/results"),
+    }
+    for name, make in makers.items():
+        if f"<!-- {name} -->" not in text:
+            continue
         part = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->"
         text = re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _, part=part: part, text, flags=re.DOTALL)
     return text
@@ -48,19 +56,20 @@ def _accuracy(accuracy: dict[str, Any]) -> str:
     return f"{accuracy['value']:.2%} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
 
 
-def bars_table() -> str:
-    """Every bar of every result of the main job, met or missed."""
+def bars_table(subject: str, folder: str) -> str:
+    """Every bar of every result of `subject`, met or missed; `folder` is where the page finds the results."""
     rows = ["| what | measured | asked for | | from |", "|---|---|---|---|---|"]
-    for file in sorted(RESULTS.glob("main-*.json")):
+    for file in sorted(RESULTS.glob(f"{subject}-*.json")):
         for bar in json.loads(file.read_text())["bars"]:
             met = "met" if bar["met"] else "**missed**"
-            link = f"[{file.stem}](benchmarks/results/{file.name})"
+            link = f"[{file.stem}]({folder}/{file.name})"
             rows.append(f"| {bar['name']} | {bar['value']:.4g} | {bar['op']} {bar['want']:g} | {met} | {link} |")
     return "\n".join(rows)
 
 
 def main() -> None:
-    README.write_text(quoted(README.read_text()))
+    for page in PAGES:
+        page.write_text(quoted(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def test_pages_link_to_files_that_exist(page: Path) -> None:
         assert (ROOT / name).exists(), name
 
 
-def test_the_readme_quotes_the_results_as_they_are() -> None:
-    from benchmarks.quote import README, quoted
+def test_pages_quote_the_results_as_they_are() -> None:
+    from benchmarks.quote import PAGES, quoted
 
-    assert quoted(README.read_text()) == README.read_text()
+    for page in PAGES:
+        assert quoted(page.read_text()) == page.read_text(), page
