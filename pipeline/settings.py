@@ -9,6 +9,7 @@ from targets.strict import Strict
 
 FileFormat = Literal["onnx", "keras"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+STORED = "cache"  # a teacher of which only answers are there: cache:FOLDER
 
 
 class Split(Strict):
@@ -124,6 +125,9 @@ class TeacherSettings(Strict):
     `model: onnx:FILE` or `keras:FILE` (.keras, .h5, or a SavedModel's folder) is used as it is: `epochs: 0` must be
     said. Its inputs are pixels 0..255, less `mean` and by `std` where given; a text one needs its `tokenizer`. Its
     `outputs` are logits or probabilities, by `auto` what its answers look like.
+
+    `model: cache:FOLDER` is what `edgepress cache export` wrote of a teacher that is elsewhere: its answers, in
+    mode cached; `epochs: 0` must be said.
     """
 
     model: str
@@ -147,6 +151,20 @@ class TeacherSettings(Strict):
     def file_format(self) -> FileFormat | None:
         """Of a teacher that is a file of another framework; None for PyTorch's."""
         return next((form for form in FILE_FORMATS if self.model.startswith(f"{form}:")), None)
+
+    @property
+    def stored(self) -> bool:
+        """Whether only its answers are there."""
+        return self.model.startswith(f"{STORED}:")
+
+    @model_validator(mode="after")
+    def _stored_answers_stay(self) -> "TeacherSettings":
+        if self.stored:
+            if self.epochs:
+                raise ValueError(f"epochs is {self.epochs}: {STORED}: teachers are answers alone, give epochs: 0")
+            if self.weights != "hub" or self.input_size is not None or self.freeze != "none":
+                raise ValueError(f"{STORED}: teachers are answers alone: remove weights, input_size and freeze")
+        return self
 
     @model_validator(mode="after")
     def _file_settings_are_for_files(self) -> "TeacherSettings":
@@ -284,6 +302,19 @@ class Refresh(Strict):
     by: Literal["age", "disagreement"] = "age"
 
 
+class CacheSettings(Strict):
+    """How the teacher's answers are kept, where they are. `dtype` of the logits; float16 halves them.
+
+    `top_k`: only so many of the largest, with their classes; all other classes share what is left evenly at the
+    distillation's temperature (Shen and Xing 2022). `shard`: samples in a file; a killed pass goes on after the last
+    whole one.
+    """
+
+    dtype: Literal["float32", "float16"] = "float32"
+    top_k: int | None = Field(default=None, ge=1)
+    shard: int = Field(default=4096, ge=1, le=1_000_000)
+
+
 class DistillSettings(Strict):
     """Hinton et al. 2015: loss = alpha * soft target loss + (1 - alpha) * cross-entropy with labels.
 
@@ -295,6 +326,7 @@ class DistillSettings(Strict):
 
     mode: Literal["cached", "online", "mixed"] = "cached"
     refresh: Refresh = Refresh()  # of mode mixed
+    cache: CacheSettings = CacheSettings()  # of modes cached and mixed
     loss: Literal["kl", "mse", "dist"] = "kl"
     temperature: Figure = 4.0
     alpha: Figure = 0.7
@@ -325,6 +357,20 @@ class DistillSettings(Strict):
             ends = (value.start, value.end) if isinstance(value, Ramp) else (value,)
             if not all(low <= end <= high for end in ends):
                 raise ValueError(f"{name} is {' to '.join(f'{end:g}' for end in ends)}, expected {low:g} to {high:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _cache_serves_the_losses(self) -> "DistillSettings":
+        if self.mode == "online" and self.cache != CacheSettings():
+            raise ValueError("mode online asks the teacher in every step and keeps nothing: remove distill.cache")
+        if self.cache.top_k is None:
+            return self
+        if self.mode == "mixed":
+            raise ValueError("cache.top_k is for mode cached: mixed keeps whole answers; remove it, or use float16")
+        if self.loss != "kl":
+            raise ValueError(f"loss {self.loss} compares all classes: use kl, or remove cache.top_k")
+        if isinstance(self.temperature, Ramp):
+            raise ValueError("cache.top_k keeps answers of one temperature: give temperature a number, or remove it")
         return self
 
 

@@ -26,7 +26,7 @@ from pipeline.training import Fit, Objective, Schedule, fit, network_result, pre
 from pipeline.weights import weights_identity
 
 # Settings that a naive student does not know.
-OF_THE_TEACHER = frozenset({"mode", "refresh", "loss", "temperature", "alpha", "features", "layers"})
+OF_THE_TEACHER = frozenset({"mode", "refresh", "cache", "loss", "temperature", "alpha", "features", "layers"})
 
 Phase = tuple[Objective, Schedule]
 
