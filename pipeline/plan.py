@@ -100,6 +100,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         rows.append(("ensemble", f"{len(recipe.teachers)} teachers as one, {recipe.ensemble.combine}", every))
     if distill.mode != "online":
         kept = f"{distill.cache.dtype}, the top {distill.cache.top_k}" if distill.cache.top_k else distill.cache.dtype
+        kept += ", and what features and layers look at" if distill.cache.hidden else ""
         rows.append(("cache", f"teacher's logits ({kept}) of {distill.views} view(s) of each training sample", every))
     for assistant in distill.assistants:
         size = f"x{assistant.width:g}" if recipe.task == "image-classification" else f"{assistant.layers} layers"

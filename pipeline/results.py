@@ -153,7 +153,7 @@ class Shard:
 class CacheResult:
     """The teacher's answers to `samples` training samples, in the order of the train split, in each view.
 
-    `shards`: view after view, each holding `shard` samples, the last of a view the rest. `pipeline.distill.shards`
+    `shards`: view after view, each holding `shard` samples, the last of a view the rest. `pipeline.distill.cached`
     reads them.
     """
 
@@ -178,6 +178,32 @@ class CacheResult:
         """Whole logits, float32 [views, samples, classes], all of them in memory: training reads what it needs."""
         assert self.form.top_k is None, "of top-k answers there are no whole logits"
         return np.concatenate([np.load(shard.file) for shard in self.shards], dtype=np.float32).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class HiddenOutput:
+    """What a module of the teacher, by its full name, gives for one sample: an array of `shape`, or one for each real
+    token of a text (`tokens`)."""
+
+    name: str
+    shape: tuple[int, ...]
+    tokens: bool
+
+
+@dataclass(frozen=True)
+class HiddenResult:
+    """What modules of the teacher gave for `samples` training samples, in the order of the train split, in each view.
+
+    `shards`: as those of a cache, each a plain array: sample after sample what the `outputs` gave, in their order.
+    """
+
+    fingerprint: str
+    views: int
+    samples: int
+    shard: int
+    dtype: Literal["float32", "float16"]
+    outputs: tuple[HiddenOutput, ...]
+    shards: tuple[Shard, ...]
 
 
 @dataclass(frozen=True)

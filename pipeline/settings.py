@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from pipeline.cache_settings import CacheSettings
 from targets.strict import Strict
 
 FileFormat = Literal["onnx", "keras"]
@@ -302,19 +303,6 @@ class Refresh(Strict):
     by: Literal["age", "disagreement"] = "age"
 
 
-class CacheSettings(Strict):
-    """How the teacher's answers are kept, where they are. `dtype` of the logits; float16 halves them.
-
-    `top_k`: only so many of the largest, with their classes; all other classes share what is left evenly at the
-    distillation's temperature (Shen and Xing 2022). `shard`: samples in a file; a killed pass goes on after the last
-    whole one.
-    """
-
-    dtype: Literal["float32", "float16"] = "float32"
-    top_k: int | None = Field(default=None, ge=1)
-    shard: int = Field(default=4096, ge=1, le=1_000_000)
-
-
 class DistillSettings(Strict):
     """Hinton et al. 2015: loss = alpha * soft target loss + (1 - alpha) * cross-entropy with labels.
 
@@ -360,17 +348,14 @@ class DistillSettings(Strict):
         return self
 
     @model_validator(mode="after")
-    def _cache_serves_the_losses(self) -> "DistillSettings":
-        if self.mode == "online" and self.cache != CacheSettings():
-            raise ValueError("mode online asks the teacher in every step and keeps nothing: remove distill.cache")
-        if self.cache.top_k is None:
-            return self
-        if self.mode == "mixed":
-            raise ValueError("cache.top_k is for mode cached: mixed keeps whole answers; remove it, or use float16")
-        if self.loss != "kl":
-            raise ValueError(f"loss {self.loss} compares all classes: use kl, or remove cache.top_k")
-        if isinstance(self.temperature, Ramp):
-            raise ValueError("cache.top_k keeps answers of one temperature: give temperature a number, or remove it")
+    def _cache_serves(self) -> "DistillSettings":
+        self.cache.refuse_unless_it_serves(
+            mode=self.mode,
+            loss=self.loss,
+            one_temperature=not isinstance(self.temperature, Ramp),
+            looks_inside=bool(self.features) or self.layers is not None,
+            mixes_images=self.regularization.mixes,
+        )
         return self
 
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from pipeline.data.batches import Batch
 from pipeline.data.mix import mix
+from pipeline.distill.cached import read_answers
 from pipeline.distill.losses import SOFT_LOSSES, at, mixed_answers
-from pipeline.distill.shards import read_answers
 from pipeline.labels import label_loss
 from pipeline.networks import load_network
 from pipeline.results import CacheResult, NetworkResult, PreparedData

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from pipeline.context import RunContext
 from pipeline.data.files import storage_errors
 from pipeline.distill.answers import views_of
-from pipeline.distill.cache import refuse_unless_free
+from pipeline.distill.shards import refuse_unless_free
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.integrity import MANIFEST, bundle_files, json_text

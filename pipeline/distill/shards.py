@@ -1,95 +1,84 @@
-"""A teacher's answers on disk: one sample's record, files of a fixed number of them, and reading a few of them.
+"""What a teacher gave, in files of a fixed number of samples, made by passes that may be killed.
 
-A file is written whole or not at all and known by its SHA-256. Nothing here holds more than one file, or one batch.
+A file is written whole or not at all and known by its SHA-256. Never more than one of them is in memory.
 """
 
 import io
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter
 
+from pipeline.context import RunContext
 from pipeline.data.files import storage_errors
 from pipeline.errors import InputError
-from pipeline.results import AnswerForm, CacheResult, Shard
+from pipeline.progress import Meter
+from pipeline.results import CacheResult, HiddenResult, Shard
 from pipeline.store import file_sha256, write_atomic
 
 RECORD = "shards.json"  # of the shards that are whole
-HEADER = 128  # bytes before the records in an .npy file of a short dtype: what its size is guessed by
-LARGEST = float(np.finfo(np.float16).max)
+HEADER = 128  # bytes before the values in an .npy file of a short dtype: what its size is guessed by
+NAMED = 4  # damaged files that are told by name
 
 SHARDS = TypeAdapter(tuple[Shard, ...])
+Sharded = TypeVar("Sharded", CacheResult, HiddenResult)
 
 
-def record_of(form: AnswerForm) -> np.dtype:
-    """One sample's answer. Whole logits are a plain array; of `top_k` there are the logits and their classes, largest
-    first, and the logit that every other class is given (`pack_answers`)."""
-    logit = np.dtype(form.dtype).newbyteorder("<")
-    if form.top_k is None:
-        return np.dtype((logit, (form.classes,)))
-    number = "<u2" if form.classes <= 2**16 else "<u4"
-    return np.dtype([("logits", logit, (form.top_k,)), ("classes", number, (form.top_k,)), ("others", "<f4")])
+def fill_shards(
+    folder: Path,
+    answer: Callable[[int, np.ndarray], np.ndarray],
+    rows: np.ndarray,
+    views: int,
+    size: int,
+    content_bytes: int,
+    told: str,
+    context: RunContext,
+    meter: Meter,
+) -> tuple[Shard, ...]:
+    """The shards of `folder`: of each view, `size` samples of `rows` in each. Those that are whole stay as they are,
+    the others are written with what `answer(view, part of rows)` gives.
 
-
-def pack_answers(logits: np.ndarray, form: AnswerForm) -> np.ndarray:
-    """Records [B] of float32 logits [B, classes]; whole ones as an array [B, classes].
-
-    With `top_k`, every other class gets one logit, the temperature times the log of the mean of their
-    exp(logit / temperature). So at that temperature the k probabilities are the teacher's own and what is left of 1 is
-    spread evenly: marginal smoothing (Shen and Xing 2022, A Fast Knowledge Distillation Framework for Visual
-    Recognition). Raises InputError for logits beyond what float16 holds.
+    How large they will be (`content_bytes`) is told, after the words `told`, and held against the space left, before
+    anything is written. Raises InputError where there is no space.
     """
-    record = record_of(form)
-    if form.top_k is None:
-        return _rounded(logits, form)
-    assert form.temperature is not None
-    order = np.argsort(-logits, axis=1, kind="stable")  # of equals the first class, whatever the machine
-    chosen, others = order[:, : form.top_k], order[:, form.top_k :]
-    packed = np.empty(len(logits), dtype=record)
-    packed["logits"] = _rounded(np.take_along_axis(logits, chosen, 1), form)
-    packed["classes"] = chosen
-    packed["others"] = _common_logit(np.take_along_axis(logits, others, 1), form.temperature)
-    return packed
+    done = load_record(folder)
+    needed = content_bytes + HEADER * views * -(-len(rows) // size)
+    context.reporter.say(f"  {meter.name}: {told}, {megabytes(needed)}")
+    refuse_unless_free(folder, needed - sum(shard.bytes for shard in done.values()))
+    meter.advance(sum(shard.count for shard in done.values()))
+    for view, start in product(range(views), range(0, len(rows), size)):
+        if (view, start) not in done:
+            part = rows[start : start + size]
+            values = answer(view, part)
+            with storage_errors(folder):
+                file = folder / f"view{view:02d}.{start // size:05d}.npy"
+                done[view, start] = write_shard(file, view, start, len(part), values)
+                save_record(folder, done)
+    return _in_order(done)
 
 
-def unpack_answers(records: np.ndarray, form: AnswerForm) -> np.ndarray:
-    """The float32 logits [B, classes] that records stand for."""
-    if form.top_k is None:
-        return records.astype(np.float32)
-    logits = np.repeat(records["others"][:, None], form.classes, axis=1).astype(np.float32)
-    np.put_along_axis(logits, records["classes"].astype(np.int64), records["logits"].astype(np.float32), axis=1)
-    return logits
+def checked(stage: str, made: Callable[[], Sharded], context: RunContext) -> Sharded:
+    """What `made()` gives of the stage `stage`; where shards are no more as they were written, they are made again."""
+    result = made()
+    damaged = [shard.file.name for shard in result.shards if not is_whole(shard)]
+    if not damaged:
+        return result
+    named = ", ".join(damaged[:NAMED]) + (f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else "")
+    context.reporter.say(f"  {stage}: not as written, made again: {named}")
+    context.store.reopen(stage, result.fingerprint)
+    return made()
 
 
-def _rounded(logits: np.ndarray, form: AnswerForm) -> np.ndarray:
-    highest = float(np.abs(logits).max(initial=0))
-    if form.dtype == "float16" and LARGEST < highest < np.inf:
-        raise InputError(
-            f"distill.cache.dtype float16 holds logits up to {LARGEST:g}, the teacher gave {highest:g}: use float32"
-        )
-    return logits.astype(np.dtype(form.dtype).newbyteorder("<"))
-
-
-def _common_logit(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """float64 [B] of float32 [B, n]; see `pack_answers`."""
-    soft = logits.astype(np.float64) / temperature
-    top = soft.max(axis=1)
-    return temperature * (top + np.log(np.exp(soft - top[:, None]).mean(axis=1)))
-
-
-def planned_bytes(shape: tuple[int, int, int], shard: int, form: AnswerForm) -> int:
-    """What all shards of `shape` (views, samples, classes) take on disk."""
-    views, samples, _ = shape
-    return views * (samples * record_of(form).itemsize + -(-samples // shard) * HEADER)
-
-
-def write_shard(file: Path, view: int, start: int, records: np.ndarray) -> Shard:
+def write_shard(file: Path, view: int, start: int, count: int, values: np.ndarray) -> Shard:
     content = io.BytesIO()
-    np.save(content, records, allow_pickle=False)
+    np.save(content, values, allow_pickle=False)
     write_atomic(file, content.getvalue())
-    return Shard(file, view, start, len(records), file.stat().st_size, file_sha256(file))
+    return Shard(file, view, start, count, file.stat().st_size, file_sha256(file))
 
 
 def is_whole(shard: Shard) -> bool:
@@ -98,14 +87,9 @@ def is_whole(shard: Shard) -> bool:
     return file.is_file() and file.stat().st_size == shard.bytes and file_sha256(file) == shard.sha256
 
 
-def in_order(shards: Mapping[tuple[int, int], Shard]) -> tuple[Shard, ...]:
-    """Of shards by view and start."""
-    return tuple(shards[place] for place in sorted(shards))
-
-
 def save_record(folder: Path, shards: Mapping[tuple[int, int], Shard]) -> None:
-    """Notes in `folder` which of its shards are whole."""
-    plain = tuple(replace(shard, file=Path(shard.file.name)) for shard in in_order(shards))
+    """Notes in `folder` which of its shards, by view and start, are whole."""
+    plain = tuple(replace(shard, file=Path(shard.file.name)) for shard in _in_order(shards))
     write_atomic(folder / RECORD, SHARDS.dump_json(plain, indent=1))
 
 
@@ -119,23 +103,33 @@ def load_record(folder: Path) -> dict[tuple[int, int], Shard]:
     return {(shard.view, shard.start): shard for shard in placed if is_whole(shard)}
 
 
-def read_answers(cache: CacheResult, views: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """float32 logits [B, classes] of the samples at `places` (int64 [B], in the train split), each in its view (int64
-    [B]).
+def _in_order(shards: Mapping[tuple[int, int], Shard]) -> tuple[Shard, ...]:
+    return tuple(shards[place] for place in sorted(shards))
 
-    Only their records are read, and not through a memory map, whose pages would count as the process's memory and of
-    which a file that was cut short would end the process. Raises InputError for a file that is gone or cut short.
+
+def read_parts(shard: Shard, content_bytes: int, parts: Sequence[tuple[int, np.ndarray]]) -> None:
+    """Fills each buffer (uint8) of `parts` with the bytes from its offset in the `content_bytes` that the shard holds.
+
+    Not through a memory map: its pages would count as the process's memory, and a file that is cut short while it is
+    mapped ends the process. Raises InputError for a file that is gone or cut short.
     """
-    record = record_of(cache.form)
-    found = np.empty((len(places), record.itemsize), dtype=np.uint8)
-    numbers = views * -(-cache.samples // cache.shard) + places // cache.shard
-    for number in np.unique(numbers):
-        shard, wanted = cache.shards[number], np.flatnonzero(numbers == number)
-        before = shard.bytes - shard.count * record.itemsize
-        with storage_errors(shard.file), shard.file.open("rb", buffering=0) as stream:
-            for index in wanted:
-                stream.seek(before + (int(places[index]) - shard.start) * record.itemsize)
-                if stream.readinto(found[index]) != record.itemsize:
-                    raise InputError(f"{shard.file}: cut short while it was in use; run again, it is made anew")
-    whole = found.view(record.base).reshape(len(places), *record.shape)
-    return unpack_answers(whole, cache.form)
+    header = shard.bytes - content_bytes
+    with storage_errors(shard.file), shard.file.open("rb", buffering=0) as stream:
+        for offset, buffer in parts:
+            stream.seek(header + offset)
+            if stream.readinto(buffer) != buffer.nbytes:  # type: ignore[arg-type]
+                raise InputError(f"{shard.file}: cut short while it was in use; run again, it is made anew")
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
+
+
+def refuse_unless_free(folder: Path, needed: int) -> None:
+    """Raises InputError where less than `needed` bytes are free in `folder`."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: the teacher's answers need {megabytes(needed)}, {megabytes(free)} are free: free some, choose "
+            "another folder with --out, or keep less (distill.cache.dtype: float16, distill.cache.top_k, fewer views)"
+        )

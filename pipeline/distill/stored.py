@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.distill.answers import views_of
-from pipeline.distill.cache import answer_form
 from pipeline.distill.exported import (
     SHARDS,
     TEST_LOGITS,
@@ -17,6 +16,7 @@ from pipeline.distill.exported import (
     read_export,
     verify_export,
 )
+from pipeline.distill.forms import answer_form
 from pipeline.errors import InputError
 from pipeline.integrity import MANIFEST
 from pipeline.metrics import accuracy

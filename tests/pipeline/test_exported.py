@@ -18,14 +18,13 @@ from pipeline.distill.cache import cache_teacher
 from pipeline.distill.chain import guide_of
 from pipeline.distill.exported import export_cache, read_export, refuse_unexportable
 from pipeline.distill.stored import stored_teacher
-from pipeline.distill.student import distill, train_naive
+from pipeline.distill.student import distill
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.networks import load_network
-from pipeline.prune import prune
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.results import CacheResult, NetworkResult, PreparedData
-from pipeline.settings import PruneSettings, StudentSettings, TeacherSettings
+from pipeline.settings import StudentSettings, TeacherSettings
 from pipeline.store import Store, file_sha256
 from pipeline.teacher import teach, teacher_tokenizer
 from tests.networks import untrained
@@ -77,12 +76,6 @@ def test_a_student_is_the_same_bytes_with_the_teacher_and_with_its_answers(
     assert theirs.checkpoint_file.read_bytes() == mine.checkpoint_file.read_bytes()
     assert theirs.curve == mine.curve
     assert not list(tmp_path.glob("teacher*"))
-    thin = PruneSettings(macs=0.8, recovery_epochs=1)
-    pruned = [prune(digits, mine, teacher, cache, thin, chosen, asked)]
-    pruned.append(prune(digits, theirs, guide, kept, thin, chosen, elsewhere))
-    assert pruned[0].checkpoint_file.read_bytes() == pruned[1].checkpoint_file.read_bytes()
-    naive = train_naive(digits, guide, STUDENT, chosen, elsewhere)
-    assert naive.fingerprint == train_naive(digits, teacher, STUDENT, chosen, asked).fingerprint
 
 
 def test_reports_know_the_teacher_as_if_it_were_there(

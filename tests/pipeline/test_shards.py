@@ -12,23 +12,27 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.cache_settings import CacheSettings
 from pipeline.context import RunContext
 from pipeline.data.batches import Batch, evaluation_batches
 from pipeline.distill import cache as caching
+from pipeline.distill import shards as sharding
 from pipeline.distill.answers import LearnAnswers, teacher_answers
 from pipeline.distill.cache import cache_teacher
+from pipeline.distill.cached import read_answers
+from pipeline.distill.forms import pack_answers, record_of, unpack_answers
 from pipeline.distill.losses import soft_target_loss
-from pipeline.distill.shards import pack_answers, read_answers, record_of, unpack_answers
 from pipeline.distill.student import distill, train_naive
 from pipeline.errors import InputError
 from pipeline.networks import load_network
 from pipeline.progress import Reporter
 from pipeline.results import AnswerForm, CacheResult, NetworkResult, PreparedData
-from pipeline.settings import CacheSettings, DistillSettings, StudentSettings
+from pipeline.settings import DistillSettings, StudentSettings
 from pipeline.store import Store, file_sha256
+from pipeline.teacher import teach
 from pipeline.training import Moment
-from tests.networks import untrained
-from tests.pipeline.test_networks import MOBILENET
+from tests.pipeline.model_files import fitted, image_file
+from tests.pipeline.model_files import settings as file_settings
 
 CPU = torch.device("cpu")
 SHIFTED = {"views": 2, "augmentation": {"shift": 0.1}}
@@ -41,16 +45,9 @@ def settings(dtype: str = "float32", top_k: int | None = None, shard: int = 64, 
 
 @pytest.fixture(scope="module")
 def teacher(digits: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> NetworkResult:
-    """A MobileNetV2 whose untrained classifier is made large, so that its answers differ."""
     folder = tmp_path_factory.mktemp("teacher")
-    made = untrained(digits, {**MOBILENET, "width": 0.35}, folder)
-    from pipeline.networks import save_network
-
-    network = load_network(made)
-    with torch.no_grad():
-        network.body.classifier.weight.mul_(100)
-    save_network(network, made.checkpoint_file)
-    return made
+    file = image_file(folder / "model.onnx", fitted(digits))
+    return teach(digits, file_settings(file), RunContext(Store(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +122,7 @@ def test_float16_halves_the_files_and_rounds_the_logits(
 
 
 def test_logits_that_float16_can_not_hold_are_refused() -> None:
-    with pytest.raises(InputError, match="holds logits up to 65504, the teacher gave 70000: use float32"):
+    with pytest.raises(InputError, match="holds values up to 65504, the teacher gave 70000: use float32"):
         pack_answers(np.array([[0.0, -70000.0]], np.float32), AnswerForm(2, "float16"))
 
 
@@ -203,7 +200,7 @@ def test_the_size_is_told_before_anything_is_written(
 
     HEARD.clear()
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(caching.shutil, "disk_usage", lambda folder: usage(10, 10, 10_000))
+    monkeypatch.setattr(sharding.shutil, "disk_usage", lambda folder: usage(10, 10, 10_000))
     context = RunContext(Store(tmp_path), Said(Console(quiet=True), quiet=True))
     with pytest.raises(InputError, match=r"need 17\.8 kB, 10\.0 kB are free: free some, choose another folder"):
         cache_teacher(digits, teacher, settings(), context)
@@ -278,7 +275,7 @@ def test_a_damaged_shard_alone_is_made_again(
     monkeypatch.setattr(caching, "predict", counting)
     found = cache_teacher(digits, teacher, settings(), context)
     assert asked == [64]
-    assert HEARD[0] == "  teacher cache: not as written, made again: view01.00001.npy"
+    assert HEARD[0] == "  teacher-cache: not as written, made again: view01.00001.npy"
     assert contents(found) == contents(cache)
 
 
