@@ -3,15 +3,18 @@
 Exit codes: 0 passed, 1 a gate failed, 2 the input was wrong (one clear message, no traceback).
 """
 
-import json
-import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from pipeline.cli_cache import cache_app
+from pipeline.cli_parts import AsJson, Overrides, Quiet, RecipeFile
+from pipeline.cli_parts import answers as _answers
+from pipeline.cli_parts import print_json as _print_json
+from pipeline.cli_parts import settle_libraries as _settle_libraries
 
 if TYPE_CHECKING:
     from pipeline.gate import Verdict
@@ -29,47 +32,13 @@ app = typer.Typer(
 )
 targets_app = typer.Typer(help="The devices that edgepress knows.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(targets_app, name="targets")
+app.add_typer(cache_app, name="cache")
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE")]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle, a folder.", metavar="BUNDLE")]
 TargetNames = Annotated[
     list[str] | None,
     typer.Option("--target", "-t", help="A ready target or a .yaml profile; more than once for several."),
 ]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Prints the answer as JSON, nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Says nothing until it is done.")]
-
-
-def _answers(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Turns a command's answer into an exit code, and what is the input's fault into one message and 2."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        from pipeline.errors import USER_ERRORS
-
-        try:
-            code = command(*args, **kwargs) or 0
-        except USER_ERRORS as error:
-            print(f"edgepress: {error}", file=sys.stderr)
-            code = 2
-        except KeyboardInterrupt:
-            print(
-                "edgepress: stopped; what was made is kept, the same command goes on from there",
-                file=sys.stderr,
-            )
-            code = 2
-        except OSError as error:
-            if error.filename is None and error.errno is None:
-                raise
-            place = f"{error.filename}: " if error.filename else ""
-            print(f"edgepress: {place}{error.strerror}; what was made before is kept", file=sys.stderr)
-            code = 2
-        raise typer.Exit(code)
-
-    return run
 
 
 @app.command(
@@ -256,29 +225,6 @@ def _plan(recipe: Path, targets: list[str] | None, overrides: list[str] | None) 
     from pipeline.recipe import load_recipe
 
     return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()))
-
-
-def _settle_libraries() -> None:
-    """Settings that libraries read on import: no chatter, no telemetry, no forked tokenizers."""
-    import warnings
-
-    for name, value in {
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "MPLBACKEND": "Agg",
-        # Threads that wait soon sleep: where other work wants the cores too, spinning costs most of the rate.
-        "GOMP_SPINCOUNT": "1000",
-    }.items():
-        os.environ.setdefault(name, value)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-
-
-def _print_json(answer: Any) -> None:
-    print(json.dumps(answer, indent=1, ensure_ascii=False))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

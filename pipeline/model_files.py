@@ -52,7 +52,8 @@ class ModelFile(Protocol):
 
 
 def model_path(model: str) -> Path:
-    """The file or folder of a teacher `onnx:PATH` or `keras:PATH`. Raises InputError if it is not there."""
+    """The file or folder of a teacher `onnx:PATH`, `keras:PATH` or `cache:PATH`. Raises InputError if it is not
+    there."""
     reference = model.partition(":")[2]
     path = package_path(reference) if reference.startswith(PREFIX) else Path(reference).expanduser()
     if not path.exists():

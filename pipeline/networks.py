@@ -17,7 +17,7 @@ from torch.nn import functional
 from pipeline.combine import EnsembleNetwork
 from pipeline.errors import InputError
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import FILE_FORMATS
+from pipeline.settings import FILE_FORMATS, STORED
 
 
 class ImageNetwork(nn.Module):
@@ -64,10 +64,13 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
       names of parameters that training leaves alone (`frozen`);
     - `kind: onnx` and `kind: keras`: a file of another framework (`pipeline.file_network`): name, suffix, sha256,
       bytes, parameters, classes, mean, std, outputs;
-    - `kind: ensemble`: members (architectures), weights, temperature, combine.
+    - `kind: ensemble`: members (architectures), weights, temperature, combine;
+    - `kind: cache`: no network, but the answers that one gave (`pipeline.distill.stored`).
 
-    Raises InputError for a model name that the library does not know.
+    Raises InputError for a model name that the library does not know, and for a teacher that is elsewhere.
     """
+    if architecture["kind"] == STORED:
+        raise InputError("a cache: teacher has no network here, only answers that were exported: it can't be asked")
     if architecture["kind"] in FILE_FORMATS:
         from pipeline.file_network import FileNetwork
 

@@ -99,7 +99,9 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     if recipe.ensemble:
         rows.append(("ensemble", f"{len(recipe.teachers)} teachers as one, {recipe.ensemble.combine}", every))
     if distill.mode != "online":
-        rows.append(("cache", f"teacher's logits of {distill.views} view(s) of each training sample", every))
+        kept = f"{distill.cache.dtype}, the top {distill.cache.top_k}" if distill.cache.top_k else distill.cache.dtype
+        kept += ", and what features and layers look at" if distill.cache.hidden else ""
+        rows.append(("cache", f"teacher's logits ({kept}) of {distill.views} view(s) of each training sample", every))
     for assistant in distill.assistants:
         size = f"x{assistant.width:g}" if recipe.task == "image-classification" else f"{assistant.layers} layers"
         rows.append(("assistant", f"{assistant.family} {size}, taught by the one before, teaches the next", every))

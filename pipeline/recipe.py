@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from pipeline.errors import InputError
 from pipeline.settings import (
     FILE_FORMATS,
+    STORED,
     CalibrationSettings,
     DataSettings,
     DistillSettings,
@@ -92,6 +93,21 @@ class Recipe(Strict):
             self._ask_for_logits_alone("an ensemble" if self.ensemble else self.teacher.model)
         return self
 
+    @model_validator(mode="after")
+    def _stored_answers_fit(self) -> "Recipe":
+        """Of a teacher that is elsewhere there are the answers that were exported, and no others."""
+        for name, teacher in self.teachers.items():
+            if teacher.stored and self.ensemble:
+                raise ValueError(f"{name}: {teacher.model} is no member of an ensemble: export the ensemble's answers")
+        if self.teacher.stored:
+            if self.distill.mode != "cached":
+                raise ValueError(
+                    f"distill.mode {self.distill.mode} asks the teacher as it goes, {self.teacher.model} holds its "
+                    "answers alone: use mode: cached"
+                )
+            self._ask_for_logits_alone(self.teacher.model)
+        return self
+
     def _ask_for_logits_alone(self, teacher: str) -> None:
         first = (*self.distill.assistants, self.student)[0]  # the others start from the one before
         deep = {
@@ -158,7 +174,7 @@ def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
 def _absolute(reference: str, folder: Path) -> str:
     """A path relative to `folder` made absolute; package files and names on a hub stay."""
     start, colon, path = reference.partition(":")
-    if colon and start in FILE_FORMATS:
+    if colon and start in (*FILE_FORMATS, STORED):
         return reference if path.startswith("package:") else f"{start}:{(folder / Path(path).expanduser()).resolve()}"
     if reference.startswith((".", "/", "~")):
         return str((folder / Path(reference).expanduser()).resolve())

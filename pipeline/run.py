@@ -11,7 +11,10 @@ from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.data.texts import same_pieces
+from pipeline.distill.cache import cache_teacher
 from pipeline.distill.chain import guide_of
+from pipeline.distill.exported import export_cache, refuse_unexportable
+from pipeline.distill.stored import stored_teacher
 from pipeline.distill.student import distill, train_naive
 from pipeline.ensemble import combine_teachers
 from pipeline.errors import InputError
@@ -79,13 +82,7 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
 
 def train(recipe: Recipe, context: RunContext) -> Networks:
     """Data, teacher, student: the stages that do not depend on a target."""
-    text = recipe.task == "text-classification"
-    tokenizer = _shared_tokenizer(recipe) if text else None
-    data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, tokenizer, context)
-    members = [teach(data, settings, context) for settings in recipe.teachers.values()]
-    teacher = combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
-    length = recipe.text.sequence_length if text else None
-    teacher_bytes = sum(_float_bytes(data, member, length, context) for member in members)
+    data, teacher, teacher_bytes = _taught(recipe, context)
     guide, cache = guide_of(data, teacher, recipe.distill, context)
     student = distill(data, guide, cache, recipe.student, recipe.distill, context)
     naive = train_naive(data, guide, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
@@ -97,6 +94,32 @@ def train(recipe: Recipe, context: RunContext) -> Networks:
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
     return Networks(read, data, teacher, teacher_bytes, naive, students)
+
+
+def export_answers(recipe: Recipe, folder: Path, out: Path, reporter: Reporter) -> Path:
+    """Writes the teacher's cached answers into `folder`, for students that are distilled elsewhere. Results that
+    `out/.store` has are reused. Raises InputError for what is wrong with the input, and for recipes whose teacher is
+    asked while the student learns."""
+    refuse_unexportable(recipe)
+    with _only_run_in(out):
+        context = RunContext(Store(out / ".store"), reporter, recipe.seed, recipe.threads)
+        data, teacher, teacher_bytes = _taught(recipe, context)
+        cache = cache_teacher(data, teacher, recipe.distill, context)
+        return export_cache(data, teacher, cache, teacher_bytes, recipe, context, folder)
+
+
+def _taught(recipe: Recipe, context: RunContext) -> tuple[PreparedData, NetworkResult, int]:
+    """Data, the teacher, and the size of its float32 ONNX file."""
+    text = recipe.task == "text-classification"
+    tokenizer = _shared_tokenizer(recipe) if text else None
+    data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, tokenizer, context)
+    if recipe.teacher.stored:
+        teacher = stored_teacher(data, recipe.teacher)
+        return data, teacher, int(str(teacher.architecture["bytes"]))
+    members = [teach(data, settings, context) for settings in recipe.teachers.values()]
+    teacher = combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
+    length = recipe.text.sequence_length if text else None
+    return data, teacher, sum(_float_bytes(data, member, length, context) for member in members)
 
 
 def _float_bytes(data: PreparedData, teacher: NetworkResult, length: int | None, context: RunContext) -> int:

@@ -5,10 +5,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from pipeline.cache_settings import CacheSettings
 from targets.strict import Strict
 
 FileFormat = Literal["onnx", "keras"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+STORED = "cache"  # a teacher of which only answers are there: cache:FOLDER
 
 
 class Split(Strict):
@@ -124,6 +126,9 @@ class TeacherSettings(Strict):
     `model: onnx:FILE` or `keras:FILE` (.keras, .h5, or a SavedModel's folder) is used as it is: `epochs: 0` must be
     said. Its inputs are pixels 0..255, less `mean` and by `std` where given; a text one needs its `tokenizer`. Its
     `outputs` are logits or probabilities, by `auto` what its answers look like.
+
+    `model: cache:FOLDER` is what `edgepress cache export` wrote of a teacher that is elsewhere: its answers, in
+    mode cached; `epochs: 0` must be said.
     """
 
     model: str
@@ -147,6 +152,20 @@ class TeacherSettings(Strict):
     def file_format(self) -> FileFormat | None:
         """Of a teacher that is a file of another framework; None for PyTorch's."""
         return next((form for form in FILE_FORMATS if self.model.startswith(f"{form}:")), None)
+
+    @property
+    def stored(self) -> bool:
+        """Whether only its answers are there."""
+        return self.model.startswith(f"{STORED}:")
+
+    @model_validator(mode="after")
+    def _stored_answers_stay(self) -> "TeacherSettings":
+        if self.stored:
+            if self.epochs:
+                raise ValueError(f"epochs is {self.epochs}: {STORED}: teachers are answers alone, give epochs: 0")
+            if self.weights != "hub" or self.input_size is not None or self.freeze != "none":
+                raise ValueError(f"{STORED}: teachers are answers alone: remove weights, input_size and freeze")
+        return self
 
     @model_validator(mode="after")
     def _file_settings_are_for_files(self) -> "TeacherSettings":
@@ -295,6 +314,7 @@ class DistillSettings(Strict):
 
     mode: Literal["cached", "online", "mixed"] = "cached"
     refresh: Refresh = Refresh()  # of mode mixed
+    cache: CacheSettings = CacheSettings()  # of modes cached and mixed
     loss: Literal["kl", "mse", "dist"] = "kl"
     temperature: Figure = 4.0
     alpha: Figure = 0.7
@@ -325,6 +345,17 @@ class DistillSettings(Strict):
             ends = (value.start, value.end) if isinstance(value, Ramp) else (value,)
             if not all(low <= end <= high for end in ends):
                 raise ValueError(f"{name} is {' to '.join(f'{end:g}' for end in ends)}, expected {low:g} to {high:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _cache_serves(self) -> "DistillSettings":
+        self.cache.refuse_unless_it_serves(
+            mode=self.mode,
+            loss=self.loss,
+            one_temperature=not isinstance(self.temperature, Ramp),
+            looks_inside=bool(self.features) or self.layers is not None,
+            mixes_images=self.regularization.mixes,
+        )
         return self
 
 

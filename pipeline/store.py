@@ -159,6 +159,13 @@ class Store:
         assert stored is not None
         return stored
 
+    def reopen(self, stage: str, key: str) -> None:
+        """Makes a result unfinished: the next `make` is handed its folder as it is, and may keep what it can use."""
+        final = self.root / stage / key[:24]
+        work = final.with_name(final.name + ".partial")
+        shutil.rmtree(work, ignore_errors=True)
+        final.rename(work)
+
 
 def _with_paths(value: Any, change: Callable[[Path], Path]) -> Any:
     """`value` with every Path inside it changed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
-from pipeline.model_files import file_identity
+from pipeline.model_files import file_identity, model_path
 from pipeline.packages import PREFIX, package_path
 from pipeline.quiet import quiet
 from pipeline.settings import StudentSettings, TeacherSettings
@@ -162,7 +162,10 @@ def _classifier_names(body: "nn.Module", names: "dict[str, Tensor]") -> set[str]
 
 def text_source(settings: TeacherSettings) -> Path | str:
     """Folder, or name on the Hugging Face hub, that holds a text teacher's configuration and tokenizer:
-    `weights` if that is a folder, else `model`; of a file's teacher its `tokenizer`."""
+    `weights` if that is a folder, else `model`; of a file's teacher its `tokenizer`, of a stored one what it read
+    with."""
+    if settings.stored:
+        return model_path(settings.model) / "tokenizer"
     if settings.file_format:
         if settings.tokenizer is None:
             raise InputError(f"teacher {settings.model} brings no tokenizer; give tokenizer: FOLDER")

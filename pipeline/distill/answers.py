@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from pipeline.data.batches import Batch
 from pipeline.data.mix import mix
+from pipeline.distill.cached import read_answers
 from pipeline.distill.losses import SOFT_LOSSES, at, mixed_answers
 from pipeline.labels import label_loss
 from pipeline.networks import load_network
@@ -129,14 +130,14 @@ def teacher_answers(
     if settings.mode == "online":
         return TeacherAnswers(_asking(teacher, device), judges_inputs=True)
     expected = (views_of(data, settings)[1], len(data.rows("train")), len(data.labels))
-    if cache is None or cache.logits.shape != expected:
+    if cache is None or cache.shape != expected:
         raise ValueError(f"mode {settings.mode} needs a cache of shape {expected} (views, training samples, classes)")
-    logits, rows = cache.logits, data.rows("train")
+    kept, rows = cache, data.rows("train")
     if settings.mode == "mixed":
-        return RefreshedAnswers(_asking(teacher, device), logits[0], rows, settings.refresh, seed)
+        return RefreshedAnswers(_asking(teacher, device), kept.logits[0], rows, settings.refresh, seed)
 
     def look_up(batch: Batch) -> Tensor:
-        return torch.from_numpy(logits[batch.views, np.searchsorted(rows, batch.rows)]).to(device)
+        return torch.from_numpy(read_answers(kept, batch.views, np.searchsorted(rows, batch.rows))).to(device)
 
     return TeacherAnswers(look_up, judges_inputs=False)
 

@@ -1,5 +1,4 @@
-"""The teacher's logits for every training sample and view: one memory-mapped file, made once for all
-targets."""
+"""The teacher's logits for every training sample and view, made once for all students and targets."""
 
 from pathlib import Path
 
@@ -7,6 +6,8 @@ import numpy as np
 
 from pipeline.context import RunContext
 from pipeline.distill.answers import views_of
+from pipeline.distill.forms import answer_form, describe_form, pack_answers, record_of
+from pipeline.distill.shards import checked, fill_shards
 from pipeline.evaluate import predict
 from pipeline.networks import load_network
 from pipeline.progress import Meter
@@ -14,35 +15,49 @@ from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings import DistillSettings
 from pipeline.training import deterministic, prepare_torch
 
+STAGE = "teacher-cache"
+
 
 def cache_teacher(
     data: PreparedData, teacher: NetworkResult, settings: DistillSettings, context: RunContext
 ) -> CacheResult:
-    """Asks the teacher, in evaluation mode, about each view of the train split. Of the settings only the
-    augmentation and the number of views count, so students trained in other ways share the file."""
+    """Asks the teacher, in evaluation mode, about each view of the train split. Of the settings only the augmentation,
+    the number of views and the form that answers are kept in count (with `top_k` the temperature too), so students
+    trained in other ways share the files.
+
+    A pass that was killed goes on after the last whole shard, and shards that are no more as they were written are
+    made again. Raises InputError where there is no space, or for answers that the form can't hold.
+    """
     augmentation, views = views_of(data, settings)
     rows = data.rows("train")
+    form, size = answer_form(data, settings), settings.cache.shard
+    told = f"{views} view{'s' * (views > 1)} x {len(rows):,} samples x {describe_form(form)}"
 
     def make(folder: Path, key: str, meter: Meter) -> CacheResult:
         network = load_network(teacher).to(prepare_torch(context))
-        file = folder / "teacher_logits.npy"
-        shape = (views, len(rows), len(data.labels))
-        # Written as a stream, not through a memory map: a full disk is then an error, not a crash.
-        with file.open("wb") as stream, deterministic():
-            np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
-            for view in range(views):
+
+        def answer(view: int, part: np.ndarray) -> np.ndarray:
+            with deterministic():
                 logits = predict(
-                    network, data, rows, meter=meter, augmentation=augmentation, view=view, seed=context.seed
+                    network, data, part, meter=meter, augmentation=augmentation, view=view, seed=context.seed
                 )
-                stream.write(logits.astype("<f4").tobytes())
-        return CacheResult(key, file, views, file.stat().st_size)
+            return pack_answers(logits, form)
+
+        content = views * len(rows) * record_of(form).itemsize
+        shards = fill_shards(folder, answer, rows, views, size, content, told, context, meter)
+        return CacheResult(key, views, len(rows), size, form, shards)
 
     inputs = {
         "data": data.fingerprint,
         "teacher": teacher.fingerprint,
         "augmentation": augmentation,
         "views": views,
+        "form": form,
+        "shard": size,
     }
-    return context.stage(
-        "teacher-cache", inputs, CacheResult, make, total=views * len(rows), unit="samples", title="teacher cache"
-    )
+
+    def made() -> CacheResult:
+        total = views * len(rows)
+        return context.stage(STAGE, inputs, CacheResult, make, total=total, unit="samples", title="teacher cache")
+
+    return checked(STAGE, made, context)

@@ -2,6 +2,7 @@
 
 from pipeline.context import RunContext
 from pipeline.distill.cache import cache_teacher
+from pipeline.distill.stored import is_stored, stored_cache
 from pipeline.distill.student import distill
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings import DistillSettings
@@ -17,6 +18,8 @@ def guide_of(
     """
 
     def cached(network: NetworkResult) -> CacheResult | None:
+        if is_stored(network):
+            return stored_cache(data, network, settings, context.seed)
         return cache_teacher(data, network, settings, context) if settings.mode != "online" else None
 
     guide, cache = teacher, cached(teacher)

@@ -6,7 +6,7 @@ A guide compares the two; `Guided` is the objective that adds the guides' losses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,14 @@ def frozen_teacher(teacher: NetworkResult, device: torch.device) -> FrozenTeache
     return FrozenTeacher(teacher.name, load_network(teacher).to(device).requires_grad_(False))
 
 
+class Remembered(Protocol):
+    """A teacher whose modules were looked at before."""
+
+    def recall(self, batch: Batch) -> Seen:
+        """What they gave for the samples of the batch in their views."""
+        ...
+
+
 class Guide(nn.Module):
     """Compares what modules of the student (`of_student`) and of the teacher (`of_teacher`) gave for the same inputs:
     `guide(student, teacher)` is the mean loss. Its parameters are learned projections."""
@@ -99,11 +107,12 @@ class Guide(nn.Module):
 class Guided(nn.Module):
     """The objective `answers + sum of weight * guide`, from guides alone where `answers` is None.
 
-    The teacher is given the inputs that the student's network was given, mixed or not, in the same view.
+    The teacher is given the inputs that the student's network was given, mixed or not, in the same view; or it was
+    looked at before, in that view.
     """
 
     def __init__(
-        self, answers: Objective | None, guides: Sequence[tuple[float, Guide]], teacher: FrozenTeacher
+        self, answers: Objective | None, guides: Sequence[tuple[float, Guide]], teacher: FrozenTeacher | Remembered
     ) -> None:
         super().__init__()
         self.answers = answers
@@ -118,7 +127,10 @@ class Guided(nn.Module):
                 loss = network(*batch.inputs).new_zeros(())
             else:
                 loss = self.answers(network, batch, moment)
-        teacher = self.teacher.look(student.inputs, (name for guide in guides for name in guide.of_teacher))
+        if isinstance(self.teacher, FrozenTeacher):
+            teacher = self.teacher.look(student.inputs, (name for guide in guides for name in guide.of_teacher))
+        else:
+            teacher = self.teacher.recall(batch)
         for weight, guide in zip(self.weights, guides, strict=True):
             loss = loss + weight * guide(student, teacher)
         return loss

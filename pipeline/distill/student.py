@@ -13,20 +13,21 @@ from pipeline.checkpoint import changing
 from pipeline.context import RunContext
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.distill.features import feature_guides
+from pipeline.distill.hidden import RememberedTeacher, cache_hidden
 from pipeline.distill.inside import Guide, Guided, frozen_teacher
 from pipeline.distill.layers import layer_guide
 from pipeline.distill.start import start_student
 from pipeline.labels import learn_labels
 from pipeline.networks import example_inputs
 from pipeline.progress import Meter
-from pipeline.results import CacheResult, EpochRecord, NetworkResult, PreparedData
+from pipeline.results import CacheResult, EpochRecord, HiddenResult, NetworkResult, PreparedData
 from pipeline.settings import DistillSettings, StudentSettings
 from pipeline.student import student_architecture, student_name
 from pipeline.training import Fit, Objective, Schedule, fit, network_result, prepare_torch, samples_of
 from pipeline.weights import weights_identity
 
 # Settings that a naive student does not know.
-OF_THE_TEACHER = frozenset({"mode", "refresh", "loss", "temperature", "alpha", "features", "layers"})
+OF_THE_TEACHER = frozenset({"mode", "refresh", "cache", "loss", "temperature", "alpha", "features", "layers"})
 
 Phase = tuple[Objective, Schedule]
 
@@ -43,10 +44,14 @@ def distill(
     """The student trained on labels and what the teacher knows; `cache` may be None in mode `online`. An assistant
     is a student that will teach the next one."""
 
+    hidden = None
+    if settings.cache.hidden:
+        hidden = cache_hidden(data, teacher, student_architecture(student, data, teacher), settings, context)
+
     def phases(network: nn.Module, device: torch.device) -> list[Phase]:
         answers = teacher_answers(data, teacher, cache, settings, device, context.seed)
         learn = LearnAnswers(settings, answers)
-        first, objective = _look_inside(learn, network, data, teacher, settings, context.seed, device)
+        first, objective = _look_inside(learn, network, data, teacher, hidden, settings, context.seed, device)
         return first + _phases(objective, student_schedule(data, settings, context.seed, answers), settings)
 
     return _train(role, data, teacher, student, settings, phases, context)
@@ -73,17 +78,21 @@ def _look_inside(
     network: nn.Module,
     data: PreparedData,
     teacher: NetworkResult,
+    hidden: HiddenResult | None,
     settings: DistillSettings,
     seed: int,
     device: torch.device,
 ) -> tuple[list[Phase], Objective]:
     """The phase that learns from layers alone (Jiao et al. 2020, section 4.1) where there is one, and the answers'
-    objective with the losses of features and layers that join it. Both phases go on with the same projections."""
+    objective with the losses of features and layers that join it. Both phases go on with the same projections. With
+    `hidden` the teacher is looked at once, to see that its modules and the student's go together, and not in training.
+    """
     layers = settings.layers
     if not settings.features and layers is None:
         return [], answers
     frozen = frozen_teacher(teacher, device)
     example = tuple(tensor.to(device) for tensor in example_inputs(data))
+    looked_at = frozen if hidden is None else RememberedTeacher(hidden, data)
     guides: list[tuple[float, Guide]] = [*feature_guides(settings.features, network, frozen, example)]
     first: list[Phase] = []
     if layers is not None:
@@ -101,8 +110,8 @@ def _look_inside(
                 keep="last",
                 phase="layers",
             )
-            first.append((Guided(None, [(1.0, guide)], frozen), alone))
-    return first, Guided(answers, guides, frozen) if guides else answers
+            first.append((Guided(None, [(1.0, guide)], looked_at), alone))
+    return first, Guided(answers, guides, looked_at) if guides else answers
 
 
 def total_epochs(settings: DistillSettings, naive: bool) -> int:

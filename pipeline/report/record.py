@@ -27,6 +27,7 @@ from pipeline.results import (
     TargetFile,
     vocabulary_size,
 )
+from pipeline.settings import FILE_FORMATS, STORED
 from pipeline.store import library_versions
 from pipeline.words import short
 from targets.machine import describe_machine
@@ -279,4 +280,9 @@ def without_folders(value: Any) -> Any:
         return {key: without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_folders(item) for item in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    if not isinstance(value, str):
+        return value
+    start, colon, path = value.partition(":")  # as in onnx:/folder/file
+    if start not in (*FILE_FORMATS, STORED):
+        start, colon, path = "", "", value
+    return f"{start}{colon}{Path(path).name}" if Path(path).is_absolute() else value

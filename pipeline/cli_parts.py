@@ -1,0 +1,70 @@
+"""What every command of the command line shares: its options, its exit codes, its answers as JSON."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Prints the answer as JSON, nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Says nothing until it is done.")]
+
+
+def answers(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turns a command's answer into an exit code, and what is the input's fault into one message and 2."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from pipeline.errors import USER_ERRORS
+
+        try:
+            code = command(*args, **kwargs) or 0
+        except USER_ERRORS as error:
+            print(f"edgepress: {error}", file=sys.stderr)
+            code = 2
+        except KeyboardInterrupt:
+            print(
+                "edgepress: stopped; what was made is kept, the same command goes on from there",
+                file=sys.stderr,
+            )
+            code = 2
+        except OSError as error:
+            if error.filename is None and error.errno is None:
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            print(f"edgepress: {place}{error.strerror}; what was made before is kept", file=sys.stderr)
+            code = 2
+        raise typer.Exit(code)
+
+    return run
+
+
+def settle_libraries() -> None:
+    """Settings that libraries read on import: no chatter, no telemetry, no forked tokenizers."""
+    import warnings
+
+    for name, value in {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "MPLBACKEND": "Agg",
+        # Threads that wait soon sleep: where other work wants the cores too, spinning costs most of the rate.
+        "GOMP_SPINCOUNT": "1000",
+    }.items():
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def print_json(answer: Any) -> None:
+    print(json.dumps(answer, indent=1, ensure_ascii=False))
