@@ -33,6 +33,10 @@ class Seen:
         """Of texts (input_ids, attention_mask, token_type_ids): bool [B, L], True for real tokens. None for images."""
         return self.inputs[1].bool() if len(self.inputs) == 3 else None
 
+    def saw(self, inputs: tuple[Tensor, ...]) -> bool:
+        """Whether it was given these very tensors."""
+        return len(self.inputs) == len(inputs) and all(a is b for a, b in zip(self.inputs, inputs, strict=True))
+
 
 @contextmanager
 def watch(network: nn.Module, names: Iterable[str]) -> Iterator[Seen]:
@@ -99,7 +103,8 @@ class Guide(nn.Module):
 class Guided(nn.Module):
     """The objective `answers + sum of weight * guide`, from guides alone where `answers` is None.
 
-    The teacher is given the inputs that the student's network was given, mixed or not, in the same view.
+    The teacher is given the inputs that the student's network was given, mixed or not, in the same view. Where the
+    answers already asked `teacher.network` about them, that is looked at: it runs once.
     """
 
     def __init__(
@@ -113,12 +118,15 @@ class Guided(nn.Module):
 
     def forward(self, network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         guides = [guide for guide in self.guides if isinstance(guide, Guide)]
-        with watch(network, (name for guide in guides for name in guide.of_student)) as student:
+        mine = [name for guide in guides for name in guide.of_student]
+        theirs = [name for guide in guides for name in guide.of_teacher]
+        with watch(network, mine) as student, watch(self.teacher.network, theirs) as teacher:
             if self.answers is None:
                 loss = network(*batch.inputs).new_zeros(())
             else:
                 loss = self.answers(network, batch, moment)
-        teacher = self.teacher.look(student.inputs, (name for guide in guides for name in guide.of_teacher))
+        if not teacher.saw(student.inputs):
+            teacher = self.teacher.look(student.inputs, theirs)
         for weight, guide in zip(self.weights, guides, strict=True):
             loss = loss + weight * guide(student, teacher)
         return loss

@@ -13,7 +13,7 @@ from pipeline.checkpoint import changing
 from pipeline.context import RunContext
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.distill.features import feature_guides
-from pipeline.distill.inside import Guide, Guided, frozen_teacher
+from pipeline.distill.inside import FrozenTeacher, Guide, Guided, frozen_teacher
 from pipeline.distill.layers import layer_guide
 from pipeline.distill.start import start_student
 from pipeline.labels import learn_labels
@@ -26,7 +26,7 @@ from pipeline.training import Fit, Objective, Schedule, fit, network_result, pre
 from pipeline.weights import weights_identity
 
 # Settings that a naive student does not know.
-OF_THE_TEACHER = frozenset({"mode", "refresh", "loss", "temperature", "alpha", "features", "layers"})
+OF_THE_TEACHER = frozenset({"mode", "refresh", "ahead", "loss", "temperature", "alpha", "features", "layers"})
 
 Phase = tuple[Objective, Schedule]
 
@@ -44,9 +44,11 @@ def distill(
     is a student that will teach the next one."""
 
     def phases(network: nn.Module, device: torch.device) -> list[Phase]:
-        answers = teacher_answers(data, teacher, cache, settings, device, context.seed)
+        inside = frozen_teacher(teacher, device) if settings.features or settings.layers is not None else None
+        loaded = None if inside is None else inside.network
+        answers = teacher_answers(data, teacher, cache, settings, device, context.seed, loaded)
         learn = LearnAnswers(settings, answers)
-        first, objective = _look_inside(learn, network, data, teacher, settings, context.seed, device)
+        first, objective = _look_inside(learn, network, data, inside, settings, context.seed, device)
         return first + _phases(objective, student_schedule(data, settings, context.seed, answers), settings)
 
     return _train(role, data, teacher, student, settings, phases, context)
@@ -72,7 +74,7 @@ def _look_inside(
     answers: Objective,
     network: nn.Module,
     data: PreparedData,
-    teacher: NetworkResult,
+    teacher: FrozenTeacher | None,
     settings: DistillSettings,
     seed: int,
     device: torch.device,
@@ -80,14 +82,13 @@ def _look_inside(
     """The phase that learns from layers alone (Jiao et al. 2020, section 4.1) where there is one, and the answers'
     objective with the losses of features and layers that join it. Both phases go on with the same projections."""
     layers = settings.layers
-    if not settings.features and layers is None:
+    if teacher is None:
         return [], answers
-    frozen = frozen_teacher(teacher, device)
     example = tuple(tensor.to(device) for tensor in example_inputs(data))
-    guides: list[tuple[float, Guide]] = [*feature_guides(settings.features, network, frozen, example)]
+    guides: list[tuple[float, Guide]] = [*feature_guides(settings.features, network, teacher, example)]
     first: list[Phase] = []
     if layers is not None:
-        guide = layer_guide(layers, network, frozen)
+        guide = layer_guide(layers, network, teacher)
         if layers.weight:
             guides.append((layers.weight, guide))
         if layers.epochs:
@@ -101,8 +102,8 @@ def _look_inside(
                 keep="last",
                 phase="layers",
             )
-            first.append((Guided(None, [(1.0, guide)], frozen), alone))
-    return first, Guided(answers, guides, frozen) if guides else answers
+            first.append((Guided(None, [(1.0, guide)], teacher), alone))
+    return first, Guided(answers, guides, teacher) if guides else answers
 
 
 def total_epochs(settings: DistillSettings, naive: bool) -> int:
