@@ -310,11 +310,15 @@ class DistillSettings(Strict):
     After the `epochs`, `hard_label_epochs` more learn from labels alone. `assistants`, of sizes between teacher and
     student, stand between the two: the first learns from the teacher, each next one and the student from the one
     before (Mirzadeh et al. 2020).
+
+    `ahead`: how many batches a teacher that is asked may be ahead of the student, in a process or on a device of its
+    own; 0 asks it in turn.
     """
 
     mode: Literal["cached", "online", "mixed"] = "cached"
     refresh: Refresh = Refresh()  # of mode mixed
     cache: CacheSettings = CacheSettings()  # of modes cached and mixed
+    ahead: int = Field(default=0, ge=0, le=64)
     loss: Literal["kl", "mse", "dist"] = "kl"
     temperature: Figure = 4.0
     alpha: Figure = 0.7
@@ -331,6 +335,14 @@ class DistillSettings(Strict):
     layers: LayerLosses | None = None
     assistants: tuple[StudentSettings, ...] = ()
     compare_naive: bool = False
+
+    @model_validator(mode="after")
+    def _ahead_of_questions(self) -> "DistillSettings":
+        if self.ahead and self.mode == "cached":
+            raise ValueError("ahead: in mode cached the teacher has answered already; remove it, or use mode online")
+        if self.ahead and (self.features or (self.layers is not None and self.layers.weight > 0)):
+            raise ValueError("ahead: the teacher hands over its answers alone: remove it, or features and layers")
+        return self
 
     @model_validator(mode="after")
     def _figures_in_range(self) -> "DistillSettings":

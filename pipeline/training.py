@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -47,6 +47,17 @@ class Moment:
 # (network, batch on its device, moment) -> mean loss. It runs the network itself, so that it can look into it. Where
 # it is a module, its parameters are trained too.
 Objective = Callable[[nn.Module, Batch, Moment], Tensor]
+
+
+@runtime_checkable
+class LooksAhead(Protocol):
+    """An objective that sees batches before the network does, to have begun on them by then."""
+
+    def ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """An epoch's `batches`, in their order."""
+
+    def end(self) -> None:
+        """The training has ended, well or not."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,7 @@ def fit(
     optimizer = _optimizer([module for name, module in modules.items() if name != "average"], schedule)
     progress = load_progress(file, modules, optimizer, device)
     meter.advance(len(progress.curve) * (len(data.rows("train")) + len(validation)))
-    with deterministic():
+    with deterministic(), _ending(objective):
         while len(progress.curve) < schedule.epochs and not _exhausted(progress, schedule):
             epoch = len(progress.curve)
             train_loss = _train_epoch(network, judged, data, objective, schedule, progress, optimizer, meter)
@@ -146,6 +157,15 @@ def fit(
     network.load_state_dict(progress.best_weights, strict=False)
     network.eval()
     return Fit(tuple(progress.curve), progress.best_epoch, progress.best_accuracy)
+
+
+@contextmanager
+def _ending(objective: Objective) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if isinstance(objective, LooksAhead):
+            objective.end()
 
 
 def _exhausted(progress: Progress, schedule: Schedule) -> bool:
@@ -190,6 +210,8 @@ def _train_epoch(
     seen, total = 0, 0.0
     start = progress.curve[0].train_loss if progress.curve else None
     batches = training_batches(data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, view)
+    if isinstance(objective, LooksAhead):
+        batches = objective.ahead(batches)
     for step, batch in enumerate(batches):
         count = len(batch.rows)
         share = (epoch * len(rows) + seen + count / 2) / (schedule.epochs * len(rows))

@@ -22,7 +22,8 @@ class Batch:
     attention_mask, token_type_ids), int64 [B, L], L the longest of the batch. `labels`: int64 [B].
 
     `rows`: int64 [B] row numbers of the data; `positions`: int64 [B] where they stand in the rows asked for;
-    `views`: int64 [B], of the augmentation.
+    `views`: int64 [B], of the augmentation. `seed`: (seed, epoch, number of the batch), from which everything random
+    about the batch comes that is drawn later, such as mixing.
     """
 
     inputs: "tuple[Tensor, ...]"
@@ -30,6 +31,7 @@ class Batch:
     rows: np.ndarray
     positions: np.ndarray
     views: np.ndarray
+    seed: tuple[int, int, int] = (0, 0, 0)
 
 
 def training_batches(
@@ -57,7 +59,7 @@ def training_batches(
         parts[-2:] = [np.concatenate(parts[-2:])]
     if lengths is not None:  # else the batches would come from short to long
         parts = [parts[index] for index in random.permutation(len(parts))]
-    return _batches(data, rows, parts, augmentation, view, seed)
+    return _batches(data, rows, parts, augmentation, view, seed, epoch)
 
 
 def evaluation_batches(
@@ -94,13 +96,14 @@ def _batches(
     augmentation: Augmentation | None,
     view: int | np.ndarray,
     seed: int,
+    epoch: int = 0,
 ) -> Iterator[Batch]:
     import torch
 
     inputs, labels = data.inputs, data.targets
     lengths = data.lengths if data.task == "text-classification" else None
     views = np.broadcast_to(np.asarray(view, dtype=np.int64), rows.shape)
-    for positions in parts:
+    for number, positions in enumerate(parts):
         picked = rows[positions]
         samples = inputs[picked]
         if lengths is not None:
@@ -110,7 +113,8 @@ def _batches(
                 samples = augment(samples, picked, views[positions], augmentation, seed)
             # NHWC memory seen as NCHW: channels_last without a copy.
             tensors = (torch.from_numpy(samples).permute(0, 3, 1, 2).to(torch.float32),)
-        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, views[positions])
+        drawn = (seed, epoch, number)
+        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, views[positions], drawn)
 
 
 def _text_tensors(ids: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, ...]":

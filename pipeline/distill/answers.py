@@ -1,6 +1,7 @@
 """What a student learns from its teacher's answers: soft targets, cached, asked as it goes, or both, and labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from pipeline.data.batches import Batch
 from pipeline.data.mix import mix
 from pipeline.distill.cached import read_answers
 from pipeline.distill.losses import SOFT_LOSSES, at, mixed_answers
+from pipeline.distill.overlap import AheadTeacher, ahead_teacher, shown_ahead
 from pipeline.labels import label_loss
 from pipeline.networks import load_network
 from pipeline.results import CacheResult, NetworkResult, PreparedData
@@ -29,9 +31,20 @@ class TeacherAnswers(nn.Module):
         super().__init__()
         self.ask = ask
         self.judges_inputs = judges_inputs
+        self.ahead = ask if isinstance(ask, AheadTeacher) else None
 
     def forward(self, batch: Batch) -> Tensor:
         return self.ask(batch)
+
+    def foresee(self, batch: Batch) -> None:
+        """Is shown a batch that it will be asked about, in the order of the questions."""
+        if self.ahead is not None:
+            self.ahead.foresee(batch)
+
+    def end(self) -> None:
+        """There are no more questions."""
+        if self.ahead is not None:
+            self.ahead.end()
 
     def heard(self, batch: Batch, student: Tensor, expected: Tensor) -> None:
         """Is told what the student answered."""
@@ -46,6 +59,7 @@ class RefreshedAnswers(TeacherAnswers):
     def __init__(self, ask: Ask, logits: np.ndarray, rows: np.ndarray, refresh: Refresh, seed: int) -> None:
         """`logits`: float32 [R, classes], of view 0 of the training samples `rows`."""
         super().__init__(self._answers, judges_inputs=False)
+        self.ahead = ask if isinstance(ask, AheadTeacher) else None
         self.teacher, self.rows, self.refresh, self.seed = ask, rows, refresh, seed
         self.register_buffer("logits", torch.from_numpy(np.array(logits)))
         self.register_buffer("views", torch.zeros(len(rows), dtype=torch.long))
@@ -67,27 +81,40 @@ class RefreshedAnswers(TeacherAnswers):
             self.awaited[chosen] = True
         return self.views.cpu().numpy().copy()
 
+    def foresee(self, batch: Batch) -> None:
+        new = self.awaited[self._places(batch)]
+        if new.any():
+            super().foresee(_part(batch, new))
+
     def _answers(self, batch: Batch) -> Tensor:
-        places = torch.from_numpy(np.searchsorted(self.rows, batch.rows))
+        places = self._places(batch)
         new = self.awaited[places]
         if new.any():
-            picked = new.numpy()
-            part = Batch(
-                tuple(tensor[new] for tensor in batch.inputs),
-                batch.labels[new],
-                batch.rows[picked],
-                batch.positions[picked],
-                batch.views[picked],
-            )
-            self.logits[places[new]] = self.teacher(part)
+            self.logits[places[new]] = self.teacher(_part(batch, new))
             self.awaited[places[new]] = False
         return self.logits[places]
 
+    def _places(self, batch: Batch) -> Tensor:
+        return torch.from_numpy(np.searchsorted(self.rows, batch.rows))
+
     def heard(self, batch: Batch, student: Tensor, expected: Tensor) -> None:
-        places = torch.from_numpy(np.searchsorted(self.rows, batch.rows))
+        places = self._places(batch)
         with torch.no_grad():
             found, wanted = functional.log_softmax(student, 1), functional.log_softmax(expected, 1)
             self.disagreement[places] = functional.kl_div(found, wanted, reduction="none", log_target=True).sum(1)
+
+
+def _part(batch: Batch, chosen: Tensor) -> Batch:
+    """The samples of `batch` where `chosen` (bool [B]) is True."""
+    picked = chosen.numpy()
+    return replace(
+        batch,
+        inputs=tuple(tensor[chosen] for tensor in batch.inputs),
+        labels=batch.labels[chosen],
+        rows=batch.rows[picked],
+        positions=batch.positions[picked],
+        views=batch.views[picked],
+    )
 
 
 def views_of(data: PreparedData, settings: DistillSettings) -> tuple[Augmentation | None, int]:
@@ -124,17 +151,23 @@ def teacher_answers(
     settings: DistillSettings,
     device: torch.device,
     seed: int = 0,
+    network: nn.Module | None = None,
 ) -> TeacherAnswers:
     """The teacher's logits for a batch of the train split: read from `cache`, asked in mode `online`, or in mode
-    `mixed` read and, some in each epoch, asked again."""
+    `mixed` read and, some in each epoch, asked again. `network`: the teacher on `device`, where it is loaded."""
+
+    def asking() -> Ask:
+        runs_ahead = ahead_teacher(teacher, device) if settings.ahead else None
+        return runs_ahead or _asking(network or load_network(teacher).to(device))
+
     if settings.mode == "online":
-        return TeacherAnswers(_asking(teacher, device), judges_inputs=True)
+        return TeacherAnswers(asking(), judges_inputs=True)
     expected = (views_of(data, settings)[1], len(data.rows("train")), len(data.labels))
     if cache is None or cache.shape != expected:
         raise ValueError(f"mode {settings.mode} needs a cache of shape {expected} (views, training samples, classes)")
     kept, rows = cache, data.rows("train")
     if settings.mode == "mixed":
-        return RefreshedAnswers(_asking(teacher, device), kept.logits[0], rows, settings.refresh, seed)
+        return RefreshedAnswers(asking(), kept.logits[0], rows, settings.refresh, seed)
 
     def look_up(batch: Batch) -> Tensor:
         return torch.from_numpy(read_answers(kept, batch.views, np.searchsorted(rows, batch.rows))).to(device)
@@ -142,9 +175,7 @@ def teacher_answers(
     return TeacherAnswers(look_up, judges_inputs=False)
 
 
-def _asking(teacher: NetworkResult, device: torch.device) -> Ask:
-    network = load_network(teacher).to(device)
-
+def _asking(network: nn.Module) -> Ask:
     def ask(batch: Batch) -> Tensor:
         with torch.no_grad():
             return network(*batch.inputs)
@@ -161,6 +192,17 @@ class LearnAnswers(nn.Module):
     def __init__(self, settings: DistillSettings, teacher: TeacherAnswers) -> None:
         super().__init__()
         self.settings, self.teacher = settings, teacher
+
+    def ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches; the teacher may be up to `settings.ahead` of them ahead."""
+        return shown_ahead(batches, self._foresee, self.settings.ahead) if self.settings.ahead else batches
+
+    def _foresee(self, batch: Batch) -> None:
+        mixed = mix(batch, self.settings.regularization) if self.teacher.judges_inputs else None
+        self.teacher.foresee(batch if mixed is None else mixed.batch)
+
+    def end(self) -> None:
+        self.teacher.end()
 
     def forward(self, network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         settings, teacher = self.settings, self.teacher

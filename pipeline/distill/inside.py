@@ -4,7 +4,7 @@ A guide compares the two; `Guided` is the objective that adds the guides' losses
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -32,6 +32,10 @@ class Seen:
     def mask(self) -> Tensor | None:
         """Of texts (input_ids, attention_mask, token_type_ids): bool [B, L], True for real tokens. None for images."""
         return self.inputs[1].bool() if len(self.inputs) == 3 else None
+
+    def saw(self, inputs: tuple[Tensor, ...]) -> bool:
+        """Whether it was given these very tensors."""
+        return len(self.inputs) == len(inputs) and all(a is b for a, b in zip(self.inputs, inputs, strict=True))
 
 
 @contextmanager
@@ -107,8 +111,9 @@ class Guide(nn.Module):
 class Guided(nn.Module):
     """The objective `answers + sum of weight * guide`, from guides alone where `answers` is None.
 
-    The teacher is given the inputs that the student's network was given, mixed or not, in the same view; or it was
-    looked at before, in that view.
+    The teacher is given the inputs that the student's network was given, mixed or not, in the same view. Where the
+    answers already asked `teacher.network` about them, that is looked at: it runs once. Or it was looked at before, in
+    that view.
     """
 
     def __init__(
@@ -122,15 +127,19 @@ class Guided(nn.Module):
 
     def forward(self, network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         guides = [guide for guide in self.guides if isinstance(guide, Guide)]
-        with watch(network, (name for guide in guides for name in guide.of_student)) as student:
+        mine = [name for guide in guides for name in guide.of_student]
+        theirs = [name for guide in guides for name in guide.of_teacher]
+        live = self.teacher.network if isinstance(self.teacher, FrozenTeacher) else None
+        watched: AbstractContextManager[Seen] = nullcontext(Seen()) if live is None else watch(live, theirs)
+        with watch(network, mine) as student, watched as teacher:
             if self.answers is None:
                 loss = network(*batch.inputs).new_zeros(())
             else:
                 loss = self.answers(network, batch, moment)
-        if isinstance(self.teacher, FrozenTeacher):
-            teacher = self.teacher.look(student.inputs, (name for guide in guides for name in guide.of_teacher))
-        else:
+        if not isinstance(self.teacher, FrozenTeacher):
             teacher = self.teacher.recall(batch)
+        elif not teacher.saw(student.inputs):
+            teacher = self.teacher.look(student.inputs, theirs)
         for weight, guide in zip(self.weights, guides, strict=True):
             loss = loss + weight * guide(student, teacher)
         return loss

@@ -14,7 +14,7 @@ from pipeline.context import RunContext
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.distill.features import feature_guides
 from pipeline.distill.hidden import RememberedTeacher, cache_hidden
-from pipeline.distill.inside import Guide, Guided, frozen_teacher
+from pipeline.distill.inside import FrozenTeacher, Guide, Guided, frozen_teacher
 from pipeline.distill.layers import layer_guide
 from pipeline.distill.start import start_student
 from pipeline.labels import learn_labels
@@ -27,7 +27,7 @@ from pipeline.training import Fit, Objective, Schedule, fit, network_result, pre
 from pipeline.weights import weights_identity
 
 # Settings that a naive student does not know.
-OF_THE_TEACHER = frozenset({"mode", "refresh", "cache", "loss", "temperature", "alpha", "features", "layers"})
+OF_THE_TEACHER = frozenset({"mode", "refresh", "cache", "ahead", "loss", "temperature", "alpha", "features", "layers"})
 
 Phase = tuple[Objective, Schedule]
 
@@ -49,9 +49,11 @@ def distill(
         hidden = cache_hidden(data, teacher, student_architecture(student, data, teacher), settings, context)
 
     def phases(network: nn.Module, device: torch.device) -> list[Phase]:
-        answers = teacher_answers(data, teacher, cache, settings, device, context.seed)
+        inside = frozen_teacher(teacher, device) if settings.features or settings.layers is not None else None
+        loaded = None if inside is None else inside.network
+        answers = teacher_answers(data, teacher, cache, settings, device, context.seed, loaded)
         learn = LearnAnswers(settings, answers)
-        first, objective = _look_inside(learn, network, data, teacher, hidden, settings, context.seed, device)
+        first, objective = _look_inside(learn, network, data, inside, hidden, settings, context.seed, device)
         return first + _phases(objective, student_schedule(data, settings, context.seed, answers), settings)
 
     return _train(role, data, teacher, student, settings, phases, context)
@@ -77,7 +79,7 @@ def _look_inside(
     answers: Objective,
     network: nn.Module,
     data: PreparedData,
-    teacher: NetworkResult,
+    teacher: FrozenTeacher | None,
     hidden: HiddenResult | None,
     settings: DistillSettings,
     seed: int,
@@ -88,15 +90,14 @@ def _look_inside(
     `hidden` the teacher is looked at once, to see that its modules and the student's go together, and not in training.
     """
     layers = settings.layers
-    if not settings.features and layers is None:
+    if teacher is None:
         return [], answers
-    frozen = frozen_teacher(teacher, device)
     example = tuple(tensor.to(device) for tensor in example_inputs(data))
-    looked_at = frozen if hidden is None else RememberedTeacher(hidden, data)
-    guides: list[tuple[float, Guide]] = [*feature_guides(settings.features, network, frozen, example)]
+    looked_at = teacher if hidden is None else RememberedTeacher(hidden, data)
+    guides: list[tuple[float, Guide]] = [*feature_guides(settings.features, network, teacher, example)]
     first: list[Phase] = []
     if layers is not None:
-        guide = layer_guide(layers, network, frozen)
+        guide = layer_guide(layers, network, teacher)
         if layers.weight:
             guides.append((layers.weight, guide))
         if layers.epochs:

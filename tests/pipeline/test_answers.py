@@ -1,5 +1,6 @@
 """What a student's training asks of its teacher and of the labels, batch by batch."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Reading(nn.Module):
 
 def batch_of_4() -> Batch:
     pixels = torch.arange(4 * 3 * 8 * 8, dtype=torch.float32).view(4, 3, 8, 8) / 100
-    return Batch((pixels,), torch.tensor([0, 1, 2, 0]), np.arange(10, 14), np.arange(4), np.full(4, 3))
+    return Batch((pixels,), torch.tensor([0, 1, 2, 0]), np.arange(10, 14), np.arange(4), np.full(4, 3), (0, 2, 5))
 
 
 def cached(batch: Batch) -> Tensor:
@@ -99,7 +100,6 @@ def test_labels_are_smoothed() -> None:
 def test_mixed_images_have_mixed_labels(kind: str) -> None:
     """What the network sees, and the loss it gets, follow from one share and one partner for each image."""
     network, batch = Reading(), batch_of_4()
-    torch.manual_seed(3)
     loss = learn_labels(Regularization.model_validate({kind: 1.0}), 0.0)(network, batch, START)
     (images,), seen = batch.inputs, network.seen
     logits = seen.mean((2, 3))
@@ -134,24 +134,32 @@ def test_a_teacher_judges_the_mixed_image_or_its_answers_are_mixed(judges: bool)
 
     settings = DistillSettings.model_validate({"alpha": 1.0, "temperature": 2.0, "regularization": {"mixup": 1.0}})
     network, batch = Reading(), batch_of_4()
-    torch.manual_seed(3)
     loss = LearnAnswers(settings, TeacherAnswers(ask, judges))(network, batch, START)
     assert shown[0].inputs[0] is (network.seen if judges else batch.inputs[0])
     logits = network.seen.mean((2, 3))
     if judges:
         torch.testing.assert_close(loss, soft_target_loss(logits, 2 * logits, 2.0))
         return
-    torch.manual_seed(3)
-    partner, share = drawn()
-    expected = mixed_answers(ANSWERS, ANSWERS[partner], share, 2.0)
+    mixed = mix(batch, settings.regularization)
+    assert mixed is not None
+    expected = mixed_answers(ANSWERS, ANSWERS[mixed.partner], mixed.share, 2.0)
     torch.testing.assert_close(loss, soft_target_loss(logits, expected, 2.0))
 
 
-def drawn() -> tuple[Tensor, float]:
-    """Partner and share that the generator gives next."""
-    mixed = mix(batch_of_4(), Regularization(mixup=1.0))
-    assert mixed is not None
-    return mixed.partner, mixed.share
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_a_batch_is_mixed_in_the_same_way_by_everyone(kind: str) -> None:
+    """By its own seed: not by torch's generator, which it leaves alone, and each batch in another way."""
+    settings, batch = Regularization.model_validate({kind: 1.0}), batch_of_4()
+    first = mix(batch, settings)
+    state = torch.manual_seed(3).get_state()
+    again = mix(batch, settings)
+    assert torch.equal(state, torch.get_rng_state())
+    assert first is not None
+    assert again is not None
+    assert torch.equal(first.batch.inputs[0], again.batch.inputs[0])
+    assert (first.share, first.partner.tolist()) == (again.share, again.partner.tolist())
+    others = [mix(replace(batch, seed=seed), settings) for seed in ((0, 2, 6), (0, 3, 5), (1, 2, 5))]
+    assert len({other.share for other in (first, *others) if other is not None}) == 4
 
 
 def test_nothing_is_mixed_unasked() -> None:

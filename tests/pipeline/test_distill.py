@@ -153,7 +153,7 @@ def test_a_naive_student_does_not_depend_on_soft_target_settings(
 ) -> None:
     teacher = image_teacher(digits, session_context)
     naive = train_naive(digits, teacher, IMAGE_STUDENT, IMAGE_DISTILLING, session_context)
-    other = IMAGE_DISTILLING.model_copy(update={"temperature": 9.0, "alpha": 0.2, "mode": "online"})
+    other = IMAGE_DISTILLING.model_copy(update={"temperature": 9.0, "alpha": 0.2, "mode": "online", "ahead": 2})
     assert train_naive(digits, teacher, IMAGE_STUDENT, other, session_context) == naive
 
 

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from pipeline.context import RunContext
 from pipeline.data.batches import Batch
+from pipeline.distill.answers import LearnAnswers, TeacherAnswers
 from pipeline.distill.features import FeatureGuide, attention_loss, feature_guides, hint_loss
 from pipeline.distill.inside import FrozenTeacher, Guided, Seen, frozen_teacher, watch
 from pipeline.distill.student import distill
@@ -150,10 +152,26 @@ def test_the_teacher_sees_the_mixed_images_that_the_student_saw(
     objective = guided(student, teacher, batch, FeatureMatch(student="act", teacher="act", loss="attention"), mixup=1.0)
     for name, network in (("student", student), ("teacher", teacher.network)):
         network.register_forward_pre_hook(lambda module, inputs, name=name: seen.update({name: inputs[0]}))
-    torch.manual_seed(3)
     objective(student, batch, START)
     assert torch.equal(seen["student"], seen["teacher"])
     assert not torch.equal(seen["student"], batch.inputs[0])
+
+
+def test_one_pass_of_the_teacher_gives_its_answers_and_what_guides_see(
+    student: ImageNetwork, teacher: FrozenTeacher, batch: Batch
+) -> None:
+    """Where another copy of it answers, or the cache, it is looked at besides, with the same result."""
+    passes: list[int] = []
+    guides = feature_guides([FeatureMatch(student="act", teacher="act")], student, teacher, batch.inputs)
+    copy = deepcopy(teacher.network)
+    teacher.network.register_forward_hook(lambda *_: passes.append(1))
+    settings = DistillSettings(mode="online", regularization=Regularization(mixup=1.0))
+    losses = []
+    for network, expected in ((teacher.network, 1), (copy, 2)):
+        answers = TeacherAnswers(lambda batch, network=network: network(*batch.inputs), judges_inputs=True)
+        losses.append(Guided(LearnAnswers(settings, answers), guides, teacher)(student, batch, START))
+        assert len(passes) == expected
+    assert torch.equal(*losses)
 
 
 def test_what_follows_in_place_does_not_change_what_was_seen(student: ImageNetwork, batch: Batch) -> None:
@@ -220,7 +238,16 @@ def test_a_teacher_that_gives_only_answers_is_refused(tmp_path: Path) -> None:
         frozen_teacher(answers, torch.device("cpu"))
 
 
-def test_a_recipe_distils_features(digits: PreparedData, context: RunContext, tmp_path: Path) -> None:
+def test_a_recipe_distils_features(
+    digits: PreparedData, context: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looks = FrozenTeacher.look, []
+
+    def noting(teacher: FrozenTeacher, *given: Any) -> Seen:
+        looks.append(given)
+        return look(teacher, *given)
+
+    monkeypatch.setattr(FrozenTeacher, "look", noting)
     teacher = untrained(digits, MOBILENET, tmp_path / "teacher")
     student = StudentSettings(family="mobilenetv4_conv_small", width=0.35)
     hints = (
@@ -230,6 +257,7 @@ def test_a_recipe_distils_features(digits: PreparedData, context: RunContext, tm
     settings = DistillSettings(mode="online", epochs=1, batch_size=70)
     plain = distill(digits, teacher, None, student, settings, context)
     found = distill(digits, teacher, None, student, settings.model_copy(update={"features": hints}), context)
+    assert len(looks) == 1  # before the training: in it the pass that gives the answers is enough
     assert found.fingerprint != plain.fingerprint
     assert found.curve[0].train_loss > plain.curve[0].train_loss
     assert load_network(found).state_dict().keys() == load_network(plain).state_dict().keys()
