@@ -8,6 +8,7 @@ from pipeline.recipe import Recipe
 from pipeline.results import Format
 from pipeline.settings import Ramp
 from pipeline.student import StudentFamily, student_family
+from pipeline.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
 from targets.runtimes.base import RuntimeOptions
 
@@ -61,6 +62,8 @@ def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
     if len(set(ids)) != len(ids):
         raise InputError(f"two profiles have the same id: {', '.join(ids)}; a bundle's folder is named for it")
     family = student_family(recipe.student.family, recipe.task)
+    if recipe.tracking is not None:
+        check_tracker(recipe.tracking)
     return Plan(recipe, family, tuple(_plan_target(recipe, family, profile) for profile in profiles))
 
 

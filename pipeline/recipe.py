@@ -36,6 +36,7 @@ class Recipe(Strict):
     task: Task
     seed: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)  # of training; None: torch's own choice
+    tracking: str | None = None  # a tracker that Accelerate knows, such as tensorboard: curves of every training
     targets: tuple[str, ...] = ()  # used when the command line names none
     data: DataSettings
     image: ImageInput = ImageInput()

@@ -31,6 +31,7 @@ from pipeline.results import ExportedFile, NetworkResult, PreparedData, RunResul
 from pipeline.settings import FILE_FORMATS
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
+from pipeline.tracking import track
 from pipeline.validate import validate
 from pipeline.vocabulary import trim_vocabulary
 from targets.machine import describe_machine
@@ -72,7 +73,8 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
     Raises InputError and TargetError for what is wrong with the input; nothing made before is lost.
     """
     with _only_run_in(out):
-        context = RunContext(Store(out / ".store"), reporter, plan.recipe.seed, plan.recipe.threads)
+        curves = track(plan.recipe.tracking, plan.recipe.name, out, reporter)
+        context = RunContext(Store(out / ".store"), reporter, plan.recipe.seed, plan.recipe.threads, curves=curves)
         networks = train(plan.recipe, context)
         return [release(plan.recipe, target, networks, out, context, latency) for target in plan.targets]
 
