@@ -16,6 +16,7 @@ from pipeline.settings import (
     DataSettings,
     DistillSettings,
     EnsembleSettings,
+    ExplainSettings,
     ImageInput,
     PruneSettings,
     Ramp,
@@ -47,6 +48,7 @@ class Recipe(Strict):
     distill: DistillSettings = DistillSettings()
     prune: PruneSettings = PruneSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    explain: ExplainSettings | None = None  # None: nobody asks why
     budgets: Budgets = Budgets()
 
     @model_validator(mode="after")
@@ -91,6 +93,20 @@ class Recipe(Strict):
             raise ValueError("ensemble.temperature: give one, since distill.temperature changes during training")
         if self.ensemble or self.teacher.file_format:
             self._ask_for_logits_alone("an ensemble" if self.ensemble else self.teacher.model)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_explained(self) -> "Recipe":
+        explain = self.explain
+        if explain is None:
+            return self
+        if self.task == "image-classification" and self.image.size % explain.grid:
+            raise ValueError(f"explain.grid {explain.grid} does not divide image.size {self.image.size}")
+        if self.task == "text-classification" and explain.grid != ExplainSettings().grid:
+            raise ValueError("explain.grid is for images; remove it from this text recipe")
+        files = [teacher.model for teacher in self.teachers.values() if teacher.file_format]
+        if files and explain.method == "integrated_gradients":
+            raise ValueError(f"explain: {files[0]} has no gradients; use method: occlusion")
         return self
 
     def _ask_for_logits_alone(self, teacher: str) -> None:

@@ -15,6 +15,7 @@ from pipeline.distill.chain import guide_of
 from pipeline.distill.student import distill, train_naive
 from pipeline.ensemble import combine_teachers
 from pipeline.errors import InputError
+from pipeline.explain import explain
 from pipeline.export.metadata import add_metadata
 from pipeline.export.onnx import export_onnx
 from pipeline.export.tflite import export_tflite
@@ -27,7 +28,7 @@ from pipeline.quantize.onnx import quantize_onnx
 from pipeline.quantize.tflite import quantize_tflite
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
-from pipeline.results import ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
+from pipeline.results import ExplainResult, ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
 from pipeline.settings import FILE_FORMATS
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
@@ -60,6 +61,7 @@ class Networks:
     teacher_onnx_bytes: int
     naive: NetworkResult | None
     students: tuple[NetworkResult, ...]  # as distilled, then as pruned, then with fewer word pieces
+    explanation: ExplainResult | None = None
 
     @property
     def student(self) -> NetworkResult:
@@ -98,7 +100,8 @@ def train(recipe: Recipe, context: RunContext) -> Networks:
     if recipe.text.vocabulary == "task":
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
-    return Networks(read, data, teacher, teacher_bytes, naive, students)
+    why = explain(data, read, teacher, students[-1], recipe.explain, context) if recipe.explain else None
+    return Networks(read, data, teacher, teacher_bytes, naive, students, why)
 
 
 def _float_bytes(data: PreparedData, teacher: NetworkResult, length: int | None, context: RunContext) -> int:
@@ -129,7 +132,7 @@ def release(
     files = [file for plan in target.files for file in press(recipe, target, plan, networks, context, latency)]
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
-        networks.students, tuple(files),
+        networks.students, tuple(files), explanation=networks.explanation,
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
     verdict = decide(report)

@@ -51,7 +51,8 @@ def track(name: str | None, recipe: str, out: Path, reporter: Reporter) -> "Trac
 @dataclass
 class Tracking:
     """`pipeline.progress.Curves` for tracker `name`. Local trackers write into `folder`; `project` is what the others
-    file the runs under. Whatever goes wrong in a tracker is told in one line and ends the tracking, not the training."""
+    file the runs under. Whatever goes wrong in a tracker is told in one line, and ends the tracking, not the
+    training."""
 
     name: str
     project: str

@@ -1,7 +1,6 @@
 """Curves of a run: kept by a tracker while it trains, whole after a kill, never twice; and drawn in the terminal."""
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,10 +128,10 @@ class Kept(GeneralTracker):
 
 
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Kept]]:
+def kept(monkeypatch: pytest.MonkeyPatch) -> type[Kept]:
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "kept", Kept)
     monkeypatch.setattr(Kept, "told", [])
-    yield Kept
+    return Kept
 
 
 def test_any_tracker_that_accelerate_knows_can_be_named(kept: type[Kept], tmp_path: Path) -> None:
