@@ -6,6 +6,7 @@ and unlike a probability it does not saturate. What is taken away becomes nothin
 piece, which no training gives a meaning.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,10 +96,12 @@ def attribute_texts(
     nothing = torch.where(special, ids, tokenizer.pad_token_id)
     score, more = explained_by(network), (*rest, classes)
     if settings.method == "integrated_gradients":
-        parts, delta = LayerIntegratedGradients(score, word_embeddings(network)).attribute(
-            ids, baselines=nothing, additional_forward_args=more, n_steps=settings.steps,
-            internal_batch_size=max(AT_ONCE, len(ids)), return_convergence_delta=True,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that layers must not depend on one another: members don't
+            parts, delta = LayerIntegratedGradients(score, word_embeddings(network)).attribute(
+                ids, baselines=nothing, additional_forward_args=more, n_steps=settings.steps,
+                internal_batch_size=max(AT_ONCE, len(ids)), return_convergence_delta=True,
+            )  # fmt: skip
         values = torch.stack([part.float().sum(2) for part in parts]).sum(0)
         return Attributed(values, _missed(values, delta))
     window = min(settings.window, ids.shape[1])
@@ -124,7 +127,7 @@ def word_embeddings(network: nn.Module) -> list[nn.Module]:
 
 
 def _missed(values: Tensor, delta: Tensor) -> Tensor:
-    """[B] the completeness axiom's error, as a share of what the values should add up to. `delta`: their sum less it."""
+    """[B] the completeness axiom's error `delta`, as a share of what the values should add up to."""
     found = delta.float().abs()
     should = (values.flatten(1).sum(1) - delta).float().abs()
     return (found / should.clamp_min(torch.finfo(torch.float32).tiny)).detach()
