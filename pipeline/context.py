@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.progress import SILENT, Meter, Observer, Reporter
+from pipeline.progress import SILENT, Curves, Meter, Observer, Reporter
+from pipeline.results import NetworkResult
 from pipeline.store import Store
 
 R = TypeVar("R")
@@ -14,13 +15,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class RunContext:
-    """`threads` is for training; None leaves the choice to torch. `observer` hears of every epoch."""
+    """`threads` is for training; None leaves the choice to torch. `observer` hears of every epoch;
+    `curves` keeps those of all trainings, of stored ones too."""
 
     store: Store
     reporter: Reporter = SILENT
     seed: int = 0
     threads: int | None = None
     observer: Observer | None = None
+    curves: Curves | None = None
 
     def stage(
         self,
@@ -37,8 +40,11 @@ class RunContext:
         `make(folder, fingerprint, meter)` returns after writing its files into `folder`."""
         key = self.store.key(name, {**inputs, "seed": self.seed}, make)
         found = self.store.find(name, key, kind)
-        if found is not None:
-            return found
-        with self.reporter.stage(title or name, total, unit) as meter:
-            meter.on_epoch = partial(self.observer, name) if self.observer else None
-            return self.store.make(name, key, kind, lambda folder: make(folder, key, meter))
+        if found is None:
+            with self.reporter.stage(title or name, total, unit) as meter:
+                meter.on_epoch = partial(self.observer, name) if self.observer else None
+                meter.on_curve = partial(self.curves.epoch, name, key) if self.curves else None
+                found = self.store.make(name, key, kind, lambda folder: make(folder, key, meter))
+        if self.curves and isinstance(found, NetworkResult):
+            self.curves.whole(name, key, found.curve)
+        return found

@@ -31,3 +31,11 @@ def package_path(reference: str) -> Path:
             f"{reference}: found {len(found)} files that match '{pattern}' in package '{name}', expected one"
         )
     return found[0]
+
+
+def require_extra(module: str, extra: str) -> None:
+    """Raises InputError if `module`, which comes with one of edgepress's extras, is not installed."""
+    if importlib.util.find_spec(module) is None:
+        raise InputError(
+            f"'{extra}' in the recipe needs {module}: pip install 'edgepress[{extra}]', or remove it from the recipe"
+        )

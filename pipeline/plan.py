@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
+from pipeline.packages import require_extra
 from pipeline.recipe import Recipe
 from pipeline.results import Format
 from pipeline.settings import Ramp
 from pipeline.student import StudentFamily, student_family
+from pipeline.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
 from targets.runtimes.base import RuntimeOptions
 
@@ -61,6 +63,10 @@ def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
     if len(set(ids)) != len(ids):
         raise InputError(f"two profiles have the same id: {', '.join(ids)}; a bundle's folder is named for it")
     family = student_family(recipe.student.family, recipe.task)
+    if recipe.explain is not None:
+        require_extra("captum", "explain")
+    if recipe.tracking is not None:
+        check_tracker(recipe.tracking)
     return Plan(recipe, family, tuple(_plan_target(recipe, family, profile) for profile in profiles))
 
 
@@ -126,6 +132,10 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         rows.append(
             ("trim", f"vocabulary: the word pieces that the training texts hold{often}, and the alphabet", every)
         )
+    if recipe.explain is not None:
+        method = recipe.explain.method.replace("_", " ")
+        what = f"{method} of {recipe.explain.samples} test samples, teacher's and student's compared"
+        rows.append(("explain", what, every))
     for (stage, what), ids in _shared_files(plan).items():
         rows.append((stage, what, ", ".join(dict.fromkeys(ids))))
     for target in plan.targets:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -16,9 +17,21 @@ from rich.progress import (
 )
 
 from pipeline.results import EpochRecord
+from pipeline.words import sparkline
 
 # (stage, phase of its training, epoch's record): told of every epoch that a training ends.
 Observer = Callable[[str, str, EpochRecord], None]
+
+
+class Curves(Protocol):
+    """Who keeps the curves of trainings. `key` is the fingerprint of the stage's result."""
+
+    def epoch(self, stage: str, key: str, phase: str, record: EpochRecord) -> None:
+        """An epoch has ended. Of a training that goes on after a kill, all earlier ones are told again first."""
+
+    def whole(self, stage: str, key: str, curve: tuple[EpochRecord, ...]) -> None:
+        """The training is done, or was in an earlier run; its epochs are numbered through all phases."""
+
 
 PLAIN_EVERY = 15.0  # seconds between the plain lines of one stage
 
@@ -34,12 +47,19 @@ class Meter:
     text: str = ""
     started: float = field(default_factory=time.monotonic)
     on_epoch: Callable[[str, EpochRecord], None] | None = field(default=None, kw_only=True)
+    on_curve: Callable[[str, EpochRecord], None] | None = field(default=None, kw_only=True)
+    accuracies: list[float] = field(default_factory=list, kw_only=True)  # on the validation split, by epoch
+    draws: bool = field(default=False, kw_only=True)  # whether what it shows on has the characters of a sparkline
 
-    def epoch(self, phase: str, record: EpochRecord) -> None:
-        """An epoch of a training has ended."""
-        accuracy = f"validation {100 * record.validation_accuracy:.1f}%"
+    def epoch(self, phase: str, record: EpochRecord, earlier: bool = False) -> None:
+        """An epoch of a training has ended, in an `earlier` process or just now."""
+        self.accuracies.append(record.validation_accuracy)
+        course = f" {sparkline(self.accuracies)}".rstrip() if self.draws else ""
+        accuracy = f"validation {100 * record.validation_accuracy:.1f}%{course}"
         self.advance(0, f"epoch {record.epoch + 1}: loss {record.train_loss:.3f}, {accuracy}")
-        if self.on_epoch is not None:
+        if self.on_curve is not None:
+            self.on_curve(phase, record)
+        if self.on_epoch is not None and not earlier:
             self.on_epoch(phase, record)
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
@@ -101,6 +121,7 @@ class Reporter:
             yield Meter(name, unit, total)
             return
         started = time.monotonic()
+        draws = self.console.encoding.startswith("utf")
         if self.console.is_terminal:
             counts = (MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
             times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
@@ -109,10 +130,10 @@ class Reporter:
                 *columns, console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False
             ) as live:
                 task = live.add_task(name, total=total, rate="", text="")
-                meter: Meter = _LiveMeter(name, unit, total, live=live, task=task)
+                meter: Meter = _LiveMeter(name, unit, total, live=live, task=task, draws=draws)
                 yield meter
         else:
-            meter = _PlainMeter(name, unit, total, console=self.console)
+            meter = _PlainMeter(name, unit, total, console=self.console, draws=draws)
             yield meter
         note = f"  {meter.text}" if meter.text else ""
         self.say(f"  {name}: {time.monotonic() - started:.1f} s{note}")

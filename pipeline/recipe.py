@@ -17,6 +17,7 @@ from pipeline.settings import (
     DataSettings,
     DistillSettings,
     EnsembleSettings,
+    ExplainSettings,
     ImageInput,
     PruneSettings,
     Ramp,
@@ -37,6 +38,7 @@ class Recipe(Strict):
     task: Task
     seed: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)  # of training; None: torch's own choice
+    tracking: str | None = None  # a tracker that Accelerate knows, such as tensorboard: curves of every training
     targets: tuple[str, ...] = ()  # used when the command line names none
     data: DataSettings
     image: ImageInput = ImageInput()
@@ -47,6 +49,7 @@ class Recipe(Strict):
     distill: DistillSettings = DistillSettings()
     prune: PruneSettings = PruneSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    explain: ExplainSettings | None = None  # None: nobody asks why
     budgets: Budgets = Budgets()
 
     @model_validator(mode="after")
@@ -106,6 +109,22 @@ class Recipe(Strict):
                     "answers alone: use mode: cached"
                 )
             self._ask_for_logits_alone(self.teacher.model)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_explained(self) -> "Recipe":
+        explain = self.explain
+        if explain is None:
+            return self
+        if self.task == "image-classification" and self.image.size % explain.grid:
+            raise ValueError(f"explain.grid {explain.grid} does not divide image.size {self.image.size}")
+        if self.task == "text-classification" and explain.grid != ExplainSettings().grid:
+            raise ValueError("explain.grid is for images; remove it from this text recipe")
+        files = [teacher.model for teacher in self.teachers.values() if teacher.file_format]
+        if self.teacher.stored:
+            raise ValueError(f"explain: {self.teacher.model} holds answers, no network to be explained; remove explain")
+        if files and explain.method == "integrated_gradients":
+            raise ValueError(f"explain: {files[0]} has no gradients; use method: occlusion")
         return self
 
     def _ask_for_logits_alone(self, teacher: str) -> None:

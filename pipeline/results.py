@@ -285,6 +285,43 @@ class TargetFile:
 
 
 @dataclass(frozen=True)
+class AgreementFigures:
+    """One measure of how far two networks' attributions agree, over the samples of which it is defined, beside what it
+    is by chance: between the teacher's of one sample and the student's of another. `chance_high` is 95% of those;
+    `above_chance` the share of samples above it."""
+
+    mean: float
+    median: float
+    undefined: int
+    chance_mean: float
+    chance_high: float
+    above_chance: float
+
+
+@dataclass(frozen=True)
+class ExplainResult:
+    """Attributions of teacher and student, the one that is exported, compared on samples of the test split.
+
+    `samples_file`: .npz with, for N samples of at most U parts, int64 [N] `rows` of the data, `explained` (the class
+    that the student predicts) and `teacher_class`; float64 [N] `correlation` and `overlap`, NaN where undefined;
+    float32 [N, U] `teacher` and `student`; bool [N, U] `used`, the parts that are compared; of texts int32 [N, U, 2]
+    `spans`, from and to which letter a part goes. Parts are cells of `grid` x `grid`, row by row, or word pieces.
+    `missed`: by network the median share by which integrated gradients miss the sum they should have.
+    """
+
+    fingerprint: str
+    method: str
+    samples: int
+    top: float
+    grid: int | None
+    same_class: float
+    correlation: AgreementFigures | None  # None where it is undefined for every sample
+    overlap: AgreementFigures | None
+    missed: dict[str, float]
+    samples_file: Path
+
+
+@dataclass(frozen=True)
 class RunResult:
     """One target's release, before the gate. `students` in the order they were made: student, pruned, trimmed.
     `data` is what the last of them reads."""
@@ -297,6 +334,7 @@ class RunResult:
     students: tuple[NetworkResult, ...]
     files: tuple[TargetFile, ...]
     notes: tuple[str, ...] = field(default=())
+    explanation: ExplainResult | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pipeline.distill.stored import stored_teacher
 from pipeline.distill.student import distill, train_naive
 from pipeline.ensemble import combine_teachers
 from pipeline.errors import InputError
+from pipeline.explain import explain
 from pipeline.export.metadata import add_metadata
 from pipeline.export.onnx import export_onnx
 from pipeline.export.tflite import export_tflite
@@ -30,10 +31,11 @@ from pipeline.quantize.onnx import quantize_onnx
 from pipeline.quantize.tflite import quantize_tflite
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
-from pipeline.results import ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
+from pipeline.results import ExplainResult, ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
 from pipeline.settings import FILE_FORMATS
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
+from pipeline.tracking import track
 from pipeline.validate import validate
 from pipeline.vocabulary import trim_vocabulary
 from targets.machine import describe_machine
@@ -62,6 +64,7 @@ class Networks:
     teacher_onnx_bytes: int
     naive: NetworkResult | None
     students: tuple[NetworkResult, ...]  # as distilled, then as pruned, then with fewer word pieces
+    explanation: ExplainResult | None = None
 
     @property
     def student(self) -> NetworkResult:
@@ -75,7 +78,8 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
     Raises InputError and TargetError for what is wrong with the input; nothing made before is lost.
     """
     with _only_run_in(out):
-        context = RunContext(Store(out / ".store"), reporter, plan.recipe.seed, plan.recipe.threads)
+        curves = track(plan.recipe.tracking, plan.recipe.name, out, reporter)
+        context = RunContext(Store(out / ".store"), reporter, plan.recipe.seed, plan.recipe.threads, curves=curves)
         networks = train(plan.recipe, context)
         return [release(plan.recipe, target, networks, out, context, latency) for target in plan.targets]
 
@@ -93,7 +97,8 @@ def train(recipe: Recipe, context: RunContext) -> Networks:
     if recipe.text.vocabulary == "task":
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
-    return Networks(read, data, teacher, teacher_bytes, naive, students)
+    why = explain(data, read, teacher, students[-1], recipe.explain, context) if recipe.explain else None
+    return Networks(read, data, teacher, teacher_bytes, naive, students, why)
 
 
 def export_answers(recipe: Recipe, folder: Path, out: Path, reporter: Reporter) -> Path:
@@ -150,7 +155,7 @@ def release(
     files = [file for plan in target.files for file in press(recipe, target, plan, networks, context, latency)]
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
-        networks.students, tuple(files),
+        networks.students, tuple(files), explanation=networks.explanation,
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
     verdict = decide(report)

@@ -138,6 +138,8 @@ def fit(
     optimizer = _optimizer([module for name, module in modules.items() if name != "average"], schedule)
     progress = load_progress(file, modules, optimizer, device)
     meter.advance(len(progress.curve) * (len(data.rows("train")) + len(validation)))
+    for record in progress.curve:
+        meter.epoch(schedule.phase, record, earlier=True)
     with deterministic(), _ending(objective):
         while len(progress.curve) < schedule.epochs and not _exhausted(progress, schedule):
             epoch = len(progress.curve)

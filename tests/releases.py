@@ -10,7 +10,9 @@ from pipeline.context import RunContext
 from pipeline.metrics import accuracy, agreement
 from pipeline.recipe import Recipe
 from pipeline.results import (
+    AgreementFigures,
     EpochRecord,
+    ExplainResult,
     ExportedFile,
     FileAccuracy,
     Format,
@@ -143,7 +145,14 @@ def target_file(
 
 
 def release(
-    folder: Path, data: PreparedData, *, prune: bool = True, trim: bool = False, timed: bool = True, **wrong: int
+    folder: Path,
+    data: PreparedData,
+    *,
+    prune: bool = True,
+    trim: bool = False,
+    timed: bool = True,
+    explain: bool = False,
+    **wrong: int,
 ) -> RunResult:
     """Mistakes by name: teacher, naive, student, pruned, trimmed, float32, onnx, tflite."""
     mistakes = {
@@ -178,7 +187,8 @@ def release(
                     shipped=scheme != "float32", size=size, timed=figures,
                 )
             )  # fmt: skip
-    return RunResult("pixel8", data, teacher, 12_000_000, naive, tuple(students), tuple(files))
+    why = explained(folder / "why", data, [0.1, 0.5]) if explain else None
+    return RunResult("pixel8", data, teacher, 12_000_000, naive, tuple(students), tuple(files), explanation=why)
 
 
 def linear_student(folder: Path, data: PreparedData) -> tuple[NetworkResult, np.ndarray, np.ndarray]:
@@ -254,3 +264,28 @@ def real_release(
     teacher = network(folder, data, "teacher", 1)
     files = (TargetFile(export, judged, timed, shipped=True),)
     return RunResult("pixel8", data, teacher, 10 * export.bytes, None, (student,), files)
+
+
+def explained(
+    folder: Path, data: PreparedData, correlation: list[float], above: float = 0.75, missed: float | None = 0.01
+) -> ExplainResult:
+    """Of the first test samples, each in 16 cells or three words; NaN is no agreement."""
+    text = data.task == "text-classification"
+    rows, random = data.rows("test")[: len(correlation)], np.random.default_rng(0)
+    shape = (len(rows), 3 if text else 16)
+    arrays: dict[str, np.ndarray] = {name: random.normal(size=shape) for name in ("teacher", "student")}
+    spans = (
+        np.broadcast_to(np.array([[0, 2], [2, 3], [4, 6]], np.int32), (*shape, 2)) if text else np.zeros((*shape, 2))
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        folder / "samples.npz", rows=rows, explained=data.targets[rows], teacher_class=0 * rows,
+        correlation=np.array(correlation), overlap=np.array(correlation) / 2, used=np.ones(shape, bool),
+        spans=spans, **arrays,
+    )  # fmt: skip
+    agreement = AgreementFigures(0.4, 0.35, 1, 0.02, 0.3, above)
+    errors = {} if missed is None else {"teacher": missed, "student": 0.02}
+    return ExplainResult(
+        "1" * 64, "occlusion" if missed is None else "integrated_gradients", len(rows), 0.2, None if text else 4, 0.9,
+        agreement, agreement, errors, folder / "samples.npz",
+    )  # fmt: skip

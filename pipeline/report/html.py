@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from pipeline.report import plots
 from pipeline.report.audit_table import audit_table
+from pipeline.report.explanation_page import explanation_view
 from pipeline.report.figures import NOT_FASTER, ROLES, told_once
 from pipeline.results import Check, Verdict
 from pipeline.words import short
@@ -52,6 +53,7 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         worst={file["name"]: _worst(file) for file in shipped},
         listed=LISTED,
         audit=audit_table(report, LISTED),
+        why=explanation_view(report),
         notes=_notes(report, shipped),
         file_notes=told_once({file["name"]: file["notes"] for file in shipped}),
         measured_notes=told_once({file["name"]: file["measured"]["notes"] for file in shipped if file["measured"]}),
@@ -92,6 +94,11 @@ def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, A
         "distribution": Markup(plots.distribution(shipped, "distribution")) if timed else None,  # noqa: S704
         "curves": (
             Markup(plots.curves(networks, "curves"))  # noqa: S704
+            if any(network and network["curve"] for network in networks.values())
+            else None
+        ),
+        "losses": (
+            Markup(plots.losses(networks, "losses"))  # noqa: S704
             if any(network and network["curve"] for network in networks.values())
             else None
         ),

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from pipeline.report.figures import ROLES
 from pipeline.words import short
@@ -211,6 +211,30 @@ def curves(networks: dict[str, Any], name: str) -> str:
         axes.grid(axis="y", linewidth=0.6)
         axes.legend(loc="lower right")
         axes.tick_params(length=0)
+
+    return plot(name, 2.7, ["100.0"], draw)
+
+
+def losses(networks: dict[str, Any], name: str) -> str:
+    """Training loss of each epoch, on a scale of powers of ten where that is possible: networks learn from different
+    losses."""
+    drawn = [(role, networks[role]["curve"]) for role in ROLES if networks[role] and networks[role]["curve"]]
+
+    def draw(axes: Axes) -> None:
+        for index, (role, curve) in enumerate(drawn):
+            values = [record["train_loss"] for record in curve]
+            epochs = [record["epoch"] for record in curve]
+            axes.plot(epochs, values, color=SERIES[index % len(SERIES)], label=role, marker=".", markersize=4)
+        if all(record["train_loss"] > 0 for _, curve in drawn for record in curve):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("training loss")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y", linewidth=0.6)
+        axes.legend(loc="upper right")
+        axes.tick_params(which="both", length=0)
 
     return plot(name, 2.7, ["100.0"], draw)
 

@@ -17,6 +17,7 @@ from pipeline.metrics import agreement
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit
+from pipeline.report.explanation import explanation, explanation_notes
 from pipeline.report.figures import COUNTED, NOT_FASTER, ROLES, accuracy_figure, confusion, figure, per_class
 from pipeline.results import (
     LatencyFigures,
@@ -61,9 +62,10 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "files": [_file(file, run, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
         "audit": audit(run, {file_name(file): file for file in run.files}, budgets),
+        "explanation": explanation(run),
         "host": _host(),
         "budgets": budgets.model_dump(mode="json"),
-        "notes": [*_notes(run), *run.notes],
+        "notes": [*_notes(run), *explanation_notes(run, budgets), *run.notes],
         "provenance": _provenance(recipe, profile),
     }
 

@@ -36,7 +36,7 @@ SHAPES = {
 
 @pytest.fixture
 def run(digits: PreparedData, tmp_path: Path) -> RunResult:
-    return releases.release(tmp_path, digits)
+    return releases.release(tmp_path, digits, explain=True)
 
 
 GROUPED = Budgets.model_validate({"accuracy": {"max_group_drop": 30, "min_group_size": 10}})  # 60 test samples
@@ -78,7 +78,7 @@ def documented() -> set[str]:
 def test_the_schemas_page_describes_every_key_and_no_other(
     run: RunResult, reviews: PreparedData, tmp_path: Path
 ) -> None:
-    text = releases.release(tmp_path / "text", reviews, timed=False, prune=False, trim=True)
+    text = releases.release(tmp_path / "text", reviews, timed=False, prune=False, trim=True, explain=True)
     run = replace(run, notes=("a note",), teacher=replace(run.teacher, notes=("a note",)))
     files = [replace(file, export=replace(file.export, notes=("a note",))) for file in run.files]
     found = leaves(report_of(replace(run, files=tuple(files)), budgets=GROUPED)) | leaves(report_of(text))
