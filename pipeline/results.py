@@ -12,7 +12,8 @@ import numpy as np
 from targets.profile import IoType, Scheme, Source, Task
 
 Format = Literal["onnx", "tflite"]
-SplitName = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test", "transfer"]
+UNLABELLED = -1  # in place of the class of a sample that has none
 Role = Literal["teacher", "assistant", "naive", "student", "pruned", "trimmed"]
 
 
@@ -33,7 +34,9 @@ class PreparedData:
 
     `inputs_file`: images uint8 [N, size, size, 3] RGB; texts int32 [N, sequence_length] word-piece ids, padded.
     `labels_file`: int64 [N]. `lengths_file` (text): int32 [N] real tokens, mask = position < length.
-    `split_file`: .npz with int64 row numbers under train, validation, test; ids are the row numbers.
+    `split_file`: .npz with int64 row numbers under train, validation, test; ids are the row numbers. Where there is a
+    transfer set its rows stand under transfer, behind all others, with label -1; `counts` and `groups_file` leave it
+    out.
     `texts_file`: one JSON string a line, the N texts as read. `tokenizer_folder`: a transformers fast tokenizer.
     `groups_file`: .npz with the name of the column that groups the samples, the groups' names, int64 [N] into them.
     """
@@ -61,7 +64,7 @@ class PreparedData:
 
     @property
     def targets(self) -> np.ndarray:
-        """int64 [N], the class of each row."""
+        """int64 [N], the class of each row, `UNLABELLED` of a transfer set's."""
         return np.load(self.labels_file)
 
     @property
@@ -70,9 +73,14 @@ class PreparedData:
         return np.load(self.lengths_file)
 
     def rows(self, split: SplitName) -> np.ndarray:
-        """int64, sorted row numbers of a split."""
+        """int64, sorted row numbers of a split; none of a transfer set that is not there."""
         with np.load(self.split_file) as splits:
-            return splits[split]
+            return splits[split] if split != "transfer" or split in splits else np.empty(0, np.int64)
+
+    @property
+    def taught_rows(self) -> np.ndarray:
+        """int64, sorted: the rows that a student hears its teacher about, the train split and the transfer set."""
+        return np.concatenate([self.rows("train"), self.rows("transfer")])
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ class TrimmedResult:
 @dataclass(frozen=True)
 class CacheResult:
     """The teacher's logits for every training sample and view: one memory-mapped float32 [views, R, classes],
-    R rows in the order of the train split."""
+    R rows in the order of the data's `taught_rows`."""
 
     fingerprint: str
     logits_file: Path

@@ -11,6 +11,7 @@ from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.data.texts import same_pieces
+from pipeline.data.transfer import add_transfer
 from pipeline.distill.chain import guide_of
 from pipeline.distill.student import distill, train_naive
 from pipeline.ensemble import combine_teachers
@@ -28,7 +29,7 @@ from pipeline.quantize.tflite import quantize_tflite
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
 from pipeline.results import ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
-from pipeline.settings import FILE_FORMATS
+from pipeline.settings import FILE_FORMATS, TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
 from pipeline.validate import validate
@@ -82,21 +83,34 @@ def train(recipe: Recipe, context: RunContext) -> Networks:
     text = recipe.task == "text-classification"
     tokenizer = _shared_tokenizer(recipe) if text else None
     data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, tokenizer, context)
-    members = [teach(data, settings, context) for settings in recipe.teachers.values()]
+    members = [
+        teach(data, settings, context, _own_data(settings, data, recipe, tokenizer, context))
+        for settings in recipe.teachers.values()
+    ]
     teacher = combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
     length = recipe.text.sequence_length if text else None
     teacher_bytes = sum(_float_bytes(data, member, length, context) for member in members)
-    guide, cache = guide_of(data, teacher, recipe.distill, context)
-    student = distill(data, guide, cache, recipe.student, recipe.distill, context)
+    shown = add_transfer(data, recipe.distill.transfer, context)
+    guide, cache = guide_of(shown, teacher, recipe.distill, context)
+    student = distill(shown, guide, cache, recipe.student, recipe.distill, context)
     naive = train_naive(data, guide, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
     students: tuple[NetworkResult, ...] = (student,)
     if recipe.prune.macs < 1:
-        students += (prune(data, student, guide, cache, recipe.prune, recipe.distill, context),)
+        students += (prune(shown, student, guide, cache, recipe.prune, recipe.distill, context),)
     read = data
     if recipe.text.vocabulary == "task":
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
     return Networks(read, data, teacher, teacher_bytes, naive, students)
+
+
+def _own_data(
+    settings: TeacherSettings, data: PreparedData, recipe: Recipe, tokenizer: Path | str | None, context: RunContext
+) -> PreparedData | None:
+    """What a teacher of another domain learns from; None for one that learns from `data`."""
+    if settings.data is None:
+        return None
+    return prepare(settings.data, recipe.task, recipe.image, recipe.text, tokenizer, context, beside=data)
 
 
 def _float_bytes(data: PreparedData, teacher: NetworkResult, length: int | None, context: RunContext) -> int:

@@ -1,5 +1,5 @@
-"""The teacher's logits for every training sample and view: one memory-mapped file, made once for all
-targets."""
+"""The teacher's logits for every sample that a student is taught with and view: one memory-mapped file, made once for
+all targets."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from pipeline.training import deterministic, prepare_torch
 def cache_teacher(
     data: PreparedData, teacher: NetworkResult, settings: DistillSettings, context: RunContext
 ) -> CacheResult:
-    """Asks the teacher, in evaluation mode, about each view of the train split. Of the settings only the
+    """Asks the teacher, in evaluation mode, about each view of the data's `taught_rows`. Of the settings only the
     augmentation and the number of views count, so students trained in other ways share the file."""
     augmentation, views = views_of(data, settings)
-    rows = data.rows("train")
+    rows = data.taught_rows
 
     def make(folder: Path, key: str, meter: Meter) -> CacheResult:
         network = load_network(teacher).to(prepare_torch(context))
