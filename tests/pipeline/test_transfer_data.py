@@ -183,7 +183,7 @@ def test_sentences_of_texts_that_judge_the_student_are_left_out(tmp_path: Path, 
 def test_a_set_of_which_nothing_is_left_is_refused(tmp_path: Path, context: RunContext) -> None:
     file = csv_of(tmp_path / "x.csv", reviews_of(30))
     data = texts(file, context, length=16)
-    with pytest.raises(InputError, match=r"distill\.transfer: no sample is left .*21 copies.*9 of the validation or"):
+    with pytest.raises(InputError, match=r"distill\.transfer: no sample is left .*20 copies.*10 of the validation or"):
         with_transfer(data, context, {"source": "csv", "path": file})
 
 
