@@ -28,9 +28,10 @@ def label_loss(logits: Tensor, labels: Tensor, mixed: Mixed | None, smoothing: f
 
 
 def _labelled_mean(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    if not (labels != UNLABELLED).any():
-        return logits.new_zeros(())
-    return functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, label_smoothing=smoothing)
+    total = functional.cross_entropy(
+        logits, labels, ignore_index=UNLABELLED, label_smoothing=smoothing, reduction="sum"
+    )
+    return total / (labels != UNLABELLED).sum().clamp(min=1)
 
 
 def learn_labels(regularization: Regularization, smoothing: float) -> Objective:
