@@ -7,7 +7,7 @@ from pipeline.errors import InputError
 from pipeline.packages import require_extra
 from pipeline.recipe import Recipe
 from pipeline.results import Format
-from pipeline.settings import Ramp
+from pipeline.settings import DataSettings, Ramp, TransferSettings
 from pipeline.student import StudentFamily, student_family
 from pipeline.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
@@ -101,9 +101,14 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     rows = [("data", f"{data.source}, {size}, test {data.split.test:.0%}, seed {data.split.seed}{grouped}", every)]
     for teacher in recipe.teachers.values():
         tuning = f"fine-tune {teacher.epochs} epochs" if teacher.epochs else "as it is"
+        if teacher.data is not None:
+            tuning += f" on data of its own, {_source(teacher.data)}"
         rows.append(("teacher", f"{teacher.model}, {tuning}", every))
     if recipe.ensemble:
         rows.append(("ensemble", f"{len(recipe.teachers)} teachers as one, {recipe.ensemble.combine}", every))
+    for more in distill.transfer:
+        what = f"{_source(more)}{', cut into sentences' if more.split_sentences else ''}, without labels"
+        rows.append(("transfer", what + (f", at most {more.limit:,}" if more.limit else ""), every))
     if distill.mode != "online":
         kept = f"{distill.cache.dtype}, the top {distill.cache.top_k}" if distill.cache.top_k else distill.cache.dtype
         kept += ", and what features and layers look at" if distill.cache.hidden else ""
@@ -116,6 +121,8 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     )
     soft = f"{distill.mode} soft targets ({distill.loss}), {distill.epochs} epochs"
     soft += f", temperature {_figure(distill.temperature)}, alpha {_figure(distill.alpha)}"
+    if distill.transfer_per_epoch is not None:
+        soft += f", {distill.transfer_per_epoch:,} transfer samples an epoch"
     rows.append(("distill", f"{plan.family.name}{shape}, {soft}", every))
     if distill.compare_naive:
         rows.append(("naive", "the same student and training without the teacher", every))
@@ -141,6 +148,11 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     for target in plan.targets:
         rows.append(("gate", _describe_budgets(target.budgets), target.profile.id))
     return rows
+
+
+def _source(settings: DataSettings | TransferSettings) -> str:
+    chosen = ", ".join(f"{column}: {value}" for column, value in settings.where.items())
+    return f"{settings.source} ({chosen})" if chosen else settings.source
 
 
 def _figure(value: float | Ramp) -> str:

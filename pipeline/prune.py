@@ -52,7 +52,7 @@ def prune(
     context: RunContext,
 ) -> NetworkResult:
     """Thins `student` to `settings.macs` of its multiply-accumulates and trains it again for the recovery
-    epochs with soft targets and labels, as it was distilled. A share of 1 gives the student back.
+    epochs with soft targets and labels, as it was distilled, transfer set and all. A share of 1 gives the student back.
 
     The notes give parameters, MACs and accuracy before and after. Raises InputError where the share can't be
     reached with channels in multiples of `round_to`.
@@ -87,9 +87,10 @@ def prune(
         "student": student.fingerprint,
         "teacher": teacher.fingerprint,
         "settings": settings,
-        "distilling": tuned.model_dump(exclude={"compare_naive"}),
+        "distilling": tuned.model_dump(exclude={"compare_naive", "transfer"}),
     }
-    total = samples_of(data, settings.recovery_epochs)
+    recovering = student_schedule(data, tuned, context.seed)
+    total = samples_of(data, settings.recovery_epochs) + recovering.transfer * settings.recovery_epochs
     return context.stage("prune", inputs, NetworkResult, make, total=total, unit="samples")
 
 

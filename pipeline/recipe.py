@@ -57,6 +57,10 @@ class Recipe(Strict):
         if self.schema_version != SCHEMA:
             raise ValueError(f"schema {self.schema_version} is not known; this edgepress reads {SCHEMA}")
         image = self.task == "image-classification"
+        if self.data.label_column is None:
+            raise ValueError("data.label_column: name one; samples without labels stand under distill.transfer")
+        if image and any(settings.split_sentences for settings in self.distill.transfer):
+            raise ValueError("distill.transfer.split_sentences is for texts; remove it from this image recipe")
         for name, part in (("teacher", self.teacher), ("distill", self.distill)):
             if not image and part.augmentation.varies:
                 raise ValueError(f"{name}.augmentation is for images; remove it from this text recipe")
@@ -108,6 +112,8 @@ class Recipe(Strict):
                     f"distill.mode {self.distill.mode} asks the teacher as it goes, {self.teacher.model} holds its "
                     "answers alone: use mode: cached"
                 )
+            if self.distill.transfer:
+                raise ValueError(f"distill.transfer: {self.teacher.model} holds no answers to other samples; remove it")
             self._ask_for_logits_alone(self.teacher.model)
         return self
 
@@ -174,20 +180,29 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 
 def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
-    data = content.get("data")
-    if isinstance(data, dict):
-        for key in ("path", "test_path"):
-            if isinstance(data.get(key), str):
-                data[key] = str((folder / Path(data[key]).expanduser()).resolve())
+    _resolve_data(content.get("data"), folder)
+    distill = content.get("distill")
+    transfer = distill.get("transfer") if isinstance(distill, dict) else None
+    for settings in transfer if isinstance(transfer, list) else (transfer,):
+        _resolve_data(settings, folder)
     ensemble = content.get("ensemble")
     more = ensemble.get("teachers") if isinstance(ensemble, dict) else None
     for settings in (content.get("teacher"), content.get("student"), *(more if isinstance(more, list) else ())):
         if not isinstance(settings, dict):
             continue
+        _resolve_data(settings.get("data"), folder)
         for key in ("model", "weights", "tokenizer"):
             value = settings.get(key)
             if isinstance(value, str):
                 settings[key] = _absolute(value, folder)
+
+
+def _resolve_data(data: Any, folder: Path) -> None:
+    """`path` and `test_path` of a data set's settings, made absolute in place."""
+    if isinstance(data, dict):
+        for key in ("path", "test_path"):
+            if isinstance(data.get(key), str):
+                data[key] = str((folder / Path(data[key]).expanduser()).resolve())
 
 
 def _absolute(reference: str, folder: Path) -> str:

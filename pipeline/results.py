@@ -12,7 +12,8 @@ import numpy as np
 from targets.profile import IoType, Scheme, Source, Task
 
 Format = Literal["onnx", "tflite"]
-SplitName = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test", "transfer"]
+UNLABELLED = -1  # in place of the class of a sample that has none
 Role = Literal["teacher", "assistant", "naive", "student", "pruned", "trimmed"]
 
 
@@ -33,7 +34,9 @@ class PreparedData:
 
     `inputs_file`: images uint8 [N, size, size, 3] RGB; texts int32 [N, sequence_length] word-piece ids, padded.
     `labels_file`: int64 [N]. `lengths_file` (text): int32 [N] real tokens, mask = position < length.
-    `split_file`: .npz with int64 row numbers under train, validation, test; ids are the row numbers.
+    `split_file`: .npz with int64 row numbers under train, validation, test; ids are the row numbers. Where there is a
+    transfer set its rows stand under transfer, behind all others, with label -1; `counts` and `groups_file` leave it
+    out.
     `texts_file`: one JSON string a line, the N texts as read. `tokenizer_folder`: a transformers fast tokenizer.
     `groups_file`: .npz with the name of the column that groups the samples, the groups' names, int64 [N] into them.
     """
@@ -61,7 +64,7 @@ class PreparedData:
 
     @property
     def targets(self) -> np.ndarray:
-        """int64 [N], the class of each row."""
+        """int64 [N], the class of each row, `UNLABELLED` of a transfer set's."""
         return np.load(self.labels_file)
 
     @property
@@ -70,9 +73,14 @@ class PreparedData:
         return np.load(self.lengths_file)
 
     def rows(self, split: SplitName) -> np.ndarray:
-        """int64, sorted row numbers of a split."""
+        """int64, sorted row numbers of a split; none of a transfer set that is not there."""
         with np.load(self.split_file) as splits:
-            return splits[split]
+            return splits[split] if split != "transfer" or split in splits else np.empty(0, np.int64)
+
+    @property
+    def taught_rows(self) -> np.ndarray:
+        """int64, sorted: the rows that a student hears its teacher about, the train split and the transfer set."""
+        return np.concatenate([self.rows("train"), self.rows("transfer")])
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class AnswerForm:
 
 @dataclass(frozen=True)
 class Shard:
-    """The answers to `count` samples, from place `start` of the train split, in one view: an .npy file."""
+    """The answers to `count` samples, from place `start` of the taught rows, in one view: an .npy file."""
 
     file: Path
     view: int
@@ -151,7 +159,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class CacheResult:
-    """The teacher's answers to `samples` training samples, in the order of the train split, in each view.
+    """The teacher's answers to `samples` samples, in the order of the data's `taught_rows`, in each view.
 
     `shards`: view after view, each holding `shard` samples, the last of a view the rest. `pipeline.distill.cached`
     reads them.
@@ -192,7 +200,7 @@ class HiddenOutput:
 
 @dataclass(frozen=True)
 class HiddenResult:
-    """What modules of the teacher gave for `samples` training samples, in the order of the train split, in each view.
+    """What modules of the teacher gave for `samples` samples, in the order of the taught rows, in each view.
 
     `shards`: as those of a cache, each a plain array: sample after sample what the `outputs` gave, in their order.
     """

@@ -11,6 +11,7 @@ from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.data.texts import same_pieces
+from pipeline.data.transfer import add_transfer
 from pipeline.distill.cache import cache_teacher
 from pipeline.distill.chain import guide_of
 from pipeline.distill.exported import export_cache, refuse_unexportable
@@ -32,7 +33,7 @@ from pipeline.quantize.tflite import quantize_tflite
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
 from pipeline.results import ExplainResult, ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
-from pipeline.settings import FILE_FORMATS
+from pipeline.settings import FILE_FORMATS, TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
 from pipeline.tracking import track
@@ -87,12 +88,13 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
 def train(recipe: Recipe, context: RunContext) -> Networks:
     """Data, teacher, student: the stages that do not depend on a target."""
     data, teacher, teacher_bytes = _taught(recipe, context)
-    guide, cache = guide_of(data, teacher, recipe.distill, context)
-    student = distill(data, guide, cache, recipe.student, recipe.distill, context)
+    shown = add_transfer(data, recipe.distill.transfer, context)
+    guide, cache = guide_of(shown, teacher, recipe.distill, context)
+    student = distill(shown, guide, cache, recipe.student, recipe.distill, context)
     naive = train_naive(data, guide, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
     students: tuple[NetworkResult, ...] = (student,)
     if recipe.prune.macs < 1:
-        students += (prune(data, student, guide, cache, recipe.prune, recipe.distill, context),)
+        students += (prune(shown, student, guide, cache, recipe.prune, recipe.distill, context),)
     read = data
     if recipe.text.vocabulary == "task":
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
@@ -121,10 +123,22 @@ def _taught(recipe: Recipe, context: RunContext) -> tuple[PreparedData, NetworkR
     if recipe.teacher.stored:
         teacher = stored_teacher(data, recipe.teacher)
         return data, teacher, int(str(teacher.architecture["bytes"]))
-    members = [teach(data, settings, context) for settings in recipe.teachers.values()]
+    members = [
+        teach(data, settings, context, _own_data(settings, data, recipe, tokenizer, context))
+        for settings in recipe.teachers.values()
+    ]
     teacher = combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
     length = recipe.text.sequence_length if text else None
     return data, teacher, sum(_float_bytes(data, member, length, context) for member in members)
+
+
+def _own_data(
+    settings: TeacherSettings, data: PreparedData, recipe: Recipe, tokenizer: Path | str | None, context: RunContext
+) -> PreparedData | None:
+    """What a teacher of another domain learns from; None for one that learns from `data`."""
+    if settings.data is None:
+        return None
+    return prepare(settings.data, recipe.task, recipe.image, recipe.text, tokenizer, context, beside=data)
 
 
 def _float_bytes(data: PreparedData, teacher: NetworkResult, length: int | None, context: RunContext) -> int:

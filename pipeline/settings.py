@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from pipeline.cache_settings import CacheSettings
 from targets.strict import Strict
@@ -38,7 +38,7 @@ class DataSettings(Strict):
     config: str | None = None
     text_column: str = "text"
     image_column: str = "image"
-    label_column: str = "label"
+    label_column: str | None = "label"  # None: samples without labels, which only a transfer set may be
     where: dict[str, str] = Field(default_factory=dict)  # keep only rows whose column has this value
     group_column: str | None = None  # of the groups that are audited; None: bins of text length, brightness, contrast
     limit: int | None = Field(default=None, ge=20)  # a stratified sample of this many
@@ -46,9 +46,29 @@ class DataSettings(Strict):
 
     @model_validator(mode="after")
     def _groups_are_not_the_classes(self) -> "DataSettings":
-        if self.group_column == self.label_column:
+        if self.group_column is not None and self.group_column == self.label_column:
             raise ValueError(f"group_column '{self.group_column}' holds the labels, and classes are audited anyway")
         return self
+
+
+class TransferSettings(Strict):
+    """Samples that only the teacher judges: a source as under `data`, whose labels, if it has any, are not read.
+
+    Of a source with a test set the training part is taken; an image folder needs no folders for classes.
+    `split_sentences`: long texts are cut by `pipeline.data.sentences`. `limit`: so many samples, or sentences, drawn
+    with `seed`.
+    """
+
+    source: str
+    path: Path | None = None
+    name: str | None = None
+    config: str | None = None
+    text_column: str = "text"
+    image_column: str = "image"
+    where: dict[str, str] = Field(default_factory=dict)
+    limit: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    split_sentences: bool = False
 
 
 class ImageInput(Strict):
@@ -129,6 +149,8 @@ class TeacherSettings(Strict):
 
     `model: cache:FOLDER` is what `edgepress cache export` wrote of a teacher that is elsewhere: its answers, in
     mode cached; `epochs: 0` must be said.
+
+    `data`: labelled samples of another domain, of the same classes, on which it is fine-tuned instead.
     """
 
     model: str
@@ -147,6 +169,19 @@ class TeacherSettings(Strict):
     tokenizer: str | None = None  # a folder, a name on the hub, or package:NAME/FOLDER
     outputs: Literal["auto", "logits", "probabilities"] = "auto"
     weight: float = Field(default=1.0, gt=0, le=1000)  # its say among the teachers of an ensemble
+    data: DataSettings | None = None
+
+    @model_validator(mode="after")
+    def _own_data_is_learnt_from(self) -> "TeacherSettings":
+        if self.data is None:
+            return self
+        if self.epochs == 0:
+            raise ValueError("data is what the teacher is fine-tuned on, with epochs: 0 it is used as it is: remove it")
+        if self.data.label_column is None:
+            raise ValueError("data.label_column: a teacher learns from labels; name their column")
+        if self.data.group_column is not None:
+            raise ValueError("data.group_column: groups are audited on the recipe's own data; remove it here")
+        return self
 
     @property
     def file_format(self) -> FileFormat | None:
@@ -313,6 +348,10 @@ class DistillSettings(Strict):
 
     `ahead`: how many batches a teacher that is asked may be ahead of the student, in a process or on a device of its
     own; 0 asks it in turn.
+
+    `transfer`: one set or several of samples without labels. They join the student's epochs, all of them or
+    `transfer_per_epoch` in turn; what the teacher says about them counts like the rest, and the labels' loss is the
+    mean over the labelled samples of a batch.
     """
 
     mode: Literal["cached", "online", "mixed"] = "cached"
@@ -334,7 +373,22 @@ class DistillSettings(Strict):
     features: tuple[FeatureMatch, ...] = ()
     layers: LayerLosses | None = None
     assistants: tuple[StudentSettings, ...] = ()
+    transfer: tuple[TransferSettings, ...] = ()
+    transfer_per_epoch: int | None = Field(default=None, ge=1)
     compare_naive: bool = False
+
+    @field_validator("transfer", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, (dict, TransferSettings)) else value
+
+    @model_validator(mode="after")
+    def _transfer_has_an_effect(self) -> "DistillSettings":
+        if self.transfer_per_epoch is not None and not self.transfer:
+            raise ValueError("transfer_per_epoch is for a transfer set: give transfer, or remove it")
+        if self.transfer and self.alpha == 0 and not self.features and self.layers is None:
+            raise ValueError("transfer samples have no labels, and alpha: 0 learns from labels alone: raise alpha")
+        return self
 
     @model_validator(mode="after")
     def _ahead_of_questions(self) -> "DistillSettings":

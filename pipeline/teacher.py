@@ -8,14 +8,16 @@ from torch import nn
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
+from pipeline.evaluate import predict
 from pipeline.file_network import open_file_teacher
 from pipeline.labels import learn_labels
+from pipeline.metrics import accuracy
 from pipeline.model_files import model_path, tensorflow_version
 from pipeline.networks import ImageNetwork, TextNetwork, build_network
 from pipeline.progress import Meter
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings import TeacherSettings
-from pipeline.training import Schedule, fit, network_result, prepare_torch, samples_of
+from pipeline.training import Schedule, deterministic, fit, network_result, prepare_torch, samples_of
 from pipeline.weights import (
     image_normalisation,
     load_image_weights,
@@ -30,11 +32,17 @@ def teacher_tokenizer(settings: TeacherSettings) -> Path | str:
     return text_source(settings)
 
 
-def teach(data: PreparedData, settings: TeacherSettings, context: RunContext) -> NetworkResult:
+def teach(
+    data: PreparedData, settings: TeacherSettings, context: RunContext, own: PreparedData | None = None
+) -> NetworkResult:
     """Loads the teacher, fine-tunes it on the train split with label-smoothed cross-entropy, and judges it
     on the test split. Raises InputError for an unknown model, weights that do not fit, texts longer than it takes,
     and files that can't be opened or give other answers than one value a class.
+
+    With data of its `own`, of the same classes, it is fine-tuned on that, and judged on `data`'s test split all the
+    same: what it knows of the student's domain. How good it is on its own test split stands in its notes.
     """
+    home = data if own is None else own
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
@@ -52,19 +60,44 @@ def teach(data: PreparedData, settings: TeacherSettings, context: RunContext) ->
         )
 
         learn = learn_labels(settings.regularization, settings.label_smoothing)
-        outcome = fit(network.to(device), data, learn, schedule, meter, folder)
+        outcome = fit(network.to(device), home, learn, schedule, meter, folder)
         return network_result(
             network, data, outcome, folder=folder, key=key, role="teacher", name=teacher_name(settings),
-            architecture=architecture, meter=meter,
+            architecture=architecture, meter=meter, notes=_domain_notes(network, own, settings, meter),
         )  # fmt: skip
 
-    # How much it counts among others does not change it.
-    told = settings.model_dump(mode="json", exclude={"weight"})
+    # How much it counts among others does not change it; data of its own is told by its fingerprint.
+    told = settings.model_dump(mode="json", exclude={"weight", "data"})
     inputs: dict[str, object] = {"data": data.fingerprint, "settings": told, "weights": weights_identity(settings)}
+    if own is not None:
+        inputs["own"] = own.fingerprint
     if settings.file_format == "keras":
         inputs["tensorflow"] = tensorflow_version()
-    total = samples_of(data, settings.epochs)
+    total = samples_of(home, settings.epochs) + (len(data.rows("test")) if own is not None else 0)
     return context.stage("teacher", inputs, NetworkResult, make, total=total, unit="samples")
+
+
+def _domain_notes(
+    network: nn.Module, own: PreparedData | None, settings: TeacherSettings, meter: Meter
+) -> tuple[str, ...]:
+    """What a reader must know of a teacher of another domain."""
+    if own is None or settings.data is None:
+        return ()
+    rows = own.rows("test")
+    with deterministic():
+        judged = accuracy(predict(network, own, rows, meter=meter), own.targets[rows])
+    chosen = ", ".join(f"{column}: {value}" for column, value in settings.data.where.items())
+    domain = f"{own.source} ({chosen})" if chosen else own.source
+    notes = [
+        f"trained on data of its own, {domain}: {100 * judged.value:.2f}% of {judged.total:,} test samples there; its "
+        "accuracy on the student's test split is out of its domain"
+    ]
+    left_out = len(own.targets) - sum(sum(counts.values()) for counts in own.counts.values())
+    if left_out:
+        notes.append(
+            f"{left_out:,} samples of its own data, which the student's validation or test split holds, were left out"
+        )
+    return tuple(notes)
 
 
 def teacher_name(settings: TeacherSettings) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.checkpoint import Progress, changing, load_progress, save_progress
 from pipeline.context import RunContext
-from pipeline.data.batches import Batch, training_batches
+from pipeline.data.batches import Batch, training_batches, turns
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
@@ -63,8 +63,9 @@ class LooksAhead(Protocol):
 @dataclass(frozen=True)
 class Schedule:
     """AdamW (Loshchilov and Hutter 2019) with a linear warm-up and a cosine decay to zero. Epoch e sees view
-    e mod `views` of `augmentation`, or what `choose_views` gives for it (one view, or int64 [R] for the R training
-    samples); `seed` decides shuffles, views and dropout.
+    e mod `views` of `augmentation`, or what `choose_views` gives for it and its rows (one view, or int64 [R] for R
+    rows); `seed` decides shuffles, views and dropout. So many samples of the `transfer` set join the train split in
+    each epoch, in turn.
 
     `keep` the weights of the epoch that was best on the validation split (the later of equals), or of the last. A
     network that is trained in several phases gives each its name.
@@ -80,10 +81,18 @@ class Schedule:
     regularization: Regularization = PLAIN
     keep: Literal["best", "last"] = "best"
     phase: str = "training"
-    choose_views: Callable[[int], int | np.ndarray] | None = None
+    choose_views: Callable[[int, np.ndarray], int | np.ndarray] | None = None
+    transfer: int = 0
 
-    def view(self, epoch: int) -> int | np.ndarray:
-        return epoch % self.views if self.choose_views is None else self.choose_views(epoch)
+    def rows(self, data: PreparedData, epoch: int) -> np.ndarray:
+        """int64, sorted: the samples that epoch `epoch` sees."""
+        rows = data.rows("train")
+        if not self.transfer:
+            return rows
+        return np.concatenate([rows, turns(data.rows("transfer"), self.transfer, self.seed, epoch)])
+
+    def view(self, epoch: int, rows: np.ndarray) -> int | np.ndarray:
+        return epoch % self.views if self.choose_views is None else self.choose_views(epoch, rows)
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ def samples_of(data: PreparedData, epochs: int) -> int:
 def fit(
     network: nn.Module, data: PreparedData, objective: Objective, schedule: Schedule, meter: Meter, folder: Path
 ) -> Fit:
-    """Trains `network` in place on the train split and leaves it with the weights that `schedule.keep` asks for, in
+    """Trains `network` in place on the schedule's rows and leaves it with the weights that `schedule.keep` asks for, in
     evaluation mode. Parameters that need no gradient stay.
 
     After each epoch `folder/resume/` gets a checkpoint, from which a later call goes on. Raises InputError if
@@ -137,7 +146,7 @@ def fit(
         modules["average"] = judged
     optimizer = _optimizer([module for name, module in modules.items() if name != "average"], schedule)
     progress = load_progress(file, modules, optimizer, device)
-    meter.advance(len(progress.curve) * (len(data.rows("train")) + len(validation)))
+    meter.advance(len(progress.curve) * (len(schedule.rows(data, 0)) + len(validation)))
     for record in progress.curve:
         meter.epoch(schedule.phase, record, earlier=True)
     with deterministic(), _ending(objective):
@@ -204,11 +213,11 @@ def _train_epoch(
 ) -> float:
     """The mean loss of the epoch."""
     device, epoch = device_of(network), len(progress.curve)
-    rows = data.rows("train")
+    rows = schedule.rows(data, epoch)
     torch.manual_seed(int(np.random.SeedSequence([schedule.seed, epoch]).generate_state(1)[0]))
     _train_mode(network)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    regular, view = schedule.regularization, schedule.view(epoch)
+    regular, view = schedule.regularization, schedule.view(epoch, rows)
     seen, total = 0, 0.0
     start = progress.curve[0].train_loss if progress.curve else None
     batches = training_batches(data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, view)
@@ -257,8 +266,8 @@ def _diverged(value: float, epoch: int, step: int, batch: Batch, schedule: Sched
 def _settle_statistics(
     network: nn.Module, data: PreparedData, schedule: Schedule, epoch: int, device: torch.device
 ) -> None:
-    """Measures batch normalisation's statistics anew, on some training samples: the running averages lag behind
-    the weights, in short trainings by tens of points of accuracy (Wu and Johnson 2021, section 3)."""
+    """Measures batch normalisation's statistics anew, on some samples of the train split: the running averages lag
+    behind the weights, in short trainings by tens of points of accuracy (Wu and Johnson 2021, section 3)."""
     _train_mode(network)
     layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     if not layers:
@@ -269,7 +278,7 @@ def _settle_statistics(
         layer.momentum = None  # a plain average over the batches
     rows = data.rows("train")
     batches = training_batches(
-        data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, schedule.view(epoch)
+        data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, schedule.view(epoch, rows)
     )
     with torch.no_grad():
         for batch in islice(batches, math.ceil(SETTLING / schedule.batch_size)):

@@ -13,6 +13,7 @@ from pipeline.settings import Augmentation
 if TYPE_CHECKING:
     from torch import Tensor
 
+_TURNS = (0, 1)  # a stream of random numbers besides those of the epochs
 BUCKET = 32  # batches of text whose samples are sorted by length together, to cut padding
 
 
@@ -32,6 +33,13 @@ class Batch:
     positions: np.ndarray
     views: np.ndarray
     seed: tuple[int, int, int] = (0, 0, 0)
+
+
+def turns(rows: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
+    """Sorted, the `count` of `rows` whose turn it is: in an order drawn from `seed` each epoch takes the next ones,
+    after the last the first again, so that every row is taken equally often."""
+    order = np.random.default_rng([seed, *_TURNS]).permutation(rows)
+    return np.sort(order.take(np.arange(epoch * count, (epoch + 1) * count), mode="wrap"))
 
 
 def training_batches(

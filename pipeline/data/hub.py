@@ -14,9 +14,9 @@ from pipeline.data.samples import (
     Samples,
     Source,
     check_columns,
-    checked_label,
     column_groups,
     matching_rows,
+    row_labels,
     table_samples,
 )
 from pipeline.errors import InputError
@@ -43,16 +43,17 @@ def open_huggingface(settings: DataSettings, task: Task) -> Source:
     if "train" not in splits and len(splits) > 1:
         raise InputError(f"{origin}: no split 'train'; it has {', '.join(splits)}")
     train = splits["train"] if "train" in splits else next(iter(splits.values()))
-    test = splits.get("test") if train is not splits.get("test") else None
+    label = settings.label_column
+    test = splits.get("test") if train is not splits.get("test") and label is not None else None
     content = settings.image_column if task == "image-classification" else settings.text_column
-    grouped = [] if settings.group_column is None else [settings.group_column]
-    columns = list(dict.fromkeys([content, settings.label_column, *settings.where, *grouped]))
+    more = [column for column in (label, *settings.where, settings.group_column) if column is not None]
+    columns = list(dict.fromkeys([content, *more]))
     train = _columns(train, columns, content, task, origin)
     test = None if test is None else _columns(test, columns, content, task, origin)
-    if test is not None and all(label in (-1, None) for label in test[settings.label_column]):
+    if test is not None and all(value in (-1, None) for value in test[str(label)]):
         test = None  # a competition's test set, its labels withheld
     digest = "".join(_content_sha256(part) for part in (train, test) if part is not None)
-    names = getattr(train.features[settings.label_column], "names", None)
+    names = None if label is None else getattr(train.features[label], "names", None)
 
     def samples(part: "Dataset", split: str) -> Samples:
         return _samples(part, task, content, settings, f"{origin}, {split}")
@@ -138,12 +139,12 @@ def _samples(part: "Dataset", task: Task, content: str, settings: DataSettings, 
     if task == "text-classification":
         texts = {content: part[content][:]}
         return table_samples({**table, **texts}, content, label, settings.where, origin, group)
-    rows = matching_rows(table, settings.where, origin)
+    rows = matching_rows({content: range(len(part)), **table}, settings.where, origin)
 
     def place(index: int) -> str:
         return f"{origin}, row {rows[index] + 1}"
 
-    labels = [checked_label(table[label][row], place(index)) for index, row in enumerate(rows)]
+    labels = row_labels(table, label, rows, place)
     groups = column_groups(table, group, rows, origin)
     return Samples(labels, place, image=lambda index: _opened(part[rows[index]][content]), groups=groups)
 

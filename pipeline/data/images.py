@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pipeline.data.files import existing, files_sha256, storage_errors
-from pipeline.data.samples import Contents, Samples, Source
+from pipeline.data.samples import NO_LABEL, Contents, Samples, Source
 from pipeline.errors import InputError
 from pipeline.packages import package_path
 from pipeline.settings import DataSettings
@@ -168,10 +168,17 @@ def _read_idx(file: Path, dimensions: int) -> np.ndarray:
 
 
 def open_image_folder(settings: DataSettings, task: Task) -> Source:
-    """<path>/<class>/**/image, or the same below <path>/train and <path>/test, or with `test_path`."""
+    """<path>/<class>/**/image, or the same below <path>/train and <path>/test, or with `test_path`. Without labels
+    every image below <path>."""
     root = existing(settings.path, "path")
     if not root.is_dir():
-        raise InputError(f"data.path: {root} is a file; expected a folder with one folder for each class")
+        what = "with one folder for each class" if settings.label_column is not None else "of images"
+        raise InputError(f"data.path: {root} is a file; expected a folder {what}")
+    if settings.label_column is None:
+        every = [(file, NO_LABEL) for file in _image_files(root)]
+        if not every:
+            raise InputError(f"data.path: {root} has no images ({', '.join(sorted(SUFFIXES))})")
+        return Source(files_sha256(root, [file for file, _ in every]), None, lambda: Contents(_file_samples(every)))
     train_root, test_root = root, None
     if (root / "train").is_dir() and _folders(root / "train"):
         train_root = root / "train"
@@ -205,17 +212,22 @@ def _class_files(root: Path) -> list[tuple[Path, str]]:
         raise InputError(f"{root}: no folders in it; expected one folder for each class, with its images")
     found: list[tuple[Path, str]] = []
     for folder in classes:
-        files = [
-            file
-            for file in sorted(folder.rglob("*"))
-            if file.suffix.lower() in SUFFIXES
-            and file.is_file()
-            and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        ]
+        files = _image_files(folder)
         if not files:
             raise InputError(f"{folder}: class '{folder.name}' has no images ({', '.join(sorted(SUFFIXES))})")
         found.extend((file, folder.name) for file in files)
     return found
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Every image below `folder` that is not hidden, in the order of the paths."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.suffix.lower() in SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
 
 
 def _folders(root: Path) -> list[Path]:

@@ -14,7 +14,8 @@ from pipeline.context import RunContext
 from pipeline.data import images, texts
 from pipeline.data.files import storage_errors, write_npy
 from pipeline.data.groups import write_groups
-from pipeline.data.samples import Contents, Samples, class_indices, class_names
+from pipeline.data.overlap import digests, held_out, row_chunks
+from pipeline.data.samples import Contents, Samples, check_same_classes, class_indices, class_names
 from pipeline.data.sources import open_source
 from pipeline.data.split import split, stratified_sample
 from pipeline.errors import InputError
@@ -22,8 +23,6 @@ from pipeline.progress import Meter
 from pipeline.results import PreparedData, SplitName
 from pipeline.settings import DataSettings, ImageInput, TextInput
 from targets.profile import Task
-
-COPY = 1024  # rows copied at once
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ def prepare(
     text: TextInput,
     tokenizer: Path | str | None,
     context: RunContext,
+    beside: PreparedData | None = None,
 ) -> PreparedData:
     """The samples of `settings` for `task`: images resized to `image.size`, texts as word pieces of `tokenizer`
     (a folder or a hub name), `text.sequence_length` of them.
@@ -57,6 +57,9 @@ def prepare(
     where copies disagree about the label, all of them. A test set that the source brings stays as it is; samples
     of the user's own files that are in both are an InputError, of a published data set they leave training.
     `settings.limit` samples are drawn before all this, and not from such a test set.
+
+    `beside`: the data of a student whose teacher learns from this. Its classes must be the same, and what its
+    validation or test split holds is in no split here but the test split.
 
     Raises InputError for data that can't be used: says what was found, where, and what to do.
     """
@@ -78,9 +81,12 @@ def prepare(
             "tokenizers": metadata.version("tokenizers"),
         }
 
+    if beside is not None:
+        inputs["beside"] = beside.fingerprint
+
     def make(folder: Path, fingerprint: str, meter: Meter) -> PreparedData:
         contents = source.read()
-        names, picked = _pick(contents, settings)
+        names, picked = _pick(contents, settings, None if beside is None else beside.labels)
         _split(picked.classes, names, settings, picked.own_test)  # says what is missing before the long work
         meter.total = len(picked.where)
         with storage_errors(folder):
@@ -93,6 +99,8 @@ def prepare(
                 cut = _write_texts(folder, picked, kept, tokenizer, text.sequence_length, meter)
             classes = picked.classes[kept.rows]
             splits = _split(classes, names, settings, picked.own_test)
+            if beside is not None:
+                splits = _apart(splits, np.load(folder / "inputs.npy", mmap_mode="r"), classes, names, beside)
             write_npy(folder / "labels.npy", classes.shape, np.int64, [classes])
             np.savez(folder / "split.npz", **splits)  # type: ignore[arg-type]
             if settings.group_column is not None:
@@ -120,11 +128,18 @@ def prepare(
             groups_file=folder / "groups.npz" if settings.group_column is not None else None,
         )
 
-    return context.stage("data", inputs, PreparedData, make, unit="samples")
+    title = "data" if beside is None else "teacher's data"
+    return context.stage("data", inputs, PreparedData, make, unit="samples", title=title)
 
 
-def _pick(contents: Contents, settings: DataSettings) -> tuple[tuple[str, ...], _Picked]:
+def _pick(
+    contents: Contents, settings: DataSettings, wanted: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], _Picked]:
+    """`wanted`: the classes that there must be, whose order is then taken."""
     names = contents.names or class_names(contents.train.labels)
+    if wanted is not None:
+        check_same_classes(names, wanted)
+        names = wanted
     classes = class_indices(contents.train, names)
     rows = np.arange(len(classes))
     if settings.limit is not None:
@@ -136,6 +151,28 @@ def _pick(contents: Contents, settings: DataSettings) -> tuple[tuple[str, ...], 
     tested = class_indices(contents.test, names)
     where += [(contents.test, row) for row in range(len(tested))]
     return names, _Picked(where, np.concatenate([classes, tested]), len(tested))
+
+
+def _apart(
+    splits: dict[SplitName, np.ndarray],
+    inputs: np.ndarray,
+    classes: np.ndarray,
+    names: tuple[str, ...],
+    beside: PreparedData,
+) -> dict[SplitName, np.ndarray]:
+    """The splits without what `beside` judges a student by. Raises InputError if that leaves a class nothing."""
+    known = held_out(beside)
+    kept = dict(splits)
+    for part in ("train", "validation"):
+        rows = splits[part]
+        kept[part] = rows[[digest not in known for digest in digests(inputs, rows)]]
+        for index, name in enumerate(names):
+            if not (classes[kept[part]] == index).any():
+                raise InputError(
+                    f"teacher.data: every sample of class '{name}' in the {part} split is also in the validation or "
+                    "test split of the recipe's data, on which a teacher must not learn: give it other samples"
+                )
+    return kept
 
 
 def _text_digests(picked: _Picked) -> list[bytes]:
@@ -192,8 +229,7 @@ def _write_images(folder: Path, picked: _Picked, published: bool, size: int, met
         every.replace(final)
         return kept
     pixels = np.load(every, mmap_mode="r")
-    parts = (pixels[kept.rows[start : start + COPY]] for start in range(0, len(kept.rows), COPY))
-    write_npy(final, (len(kept.rows), size, size, 3), np.uint8, parts)
+    write_npy(final, (len(kept.rows), size, size, 3), np.uint8, row_chunks(pixels, kept.rows))
     every.unlink()
     return kept
 

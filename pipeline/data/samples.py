@@ -13,6 +13,7 @@ Label = str | int
 
 MOST_GROUPS = 50  # more, and the column is no grouping: ids, dates, free text
 NO_GROUP = "(none)"  # of samples whose column is empty
+NO_LABEL = ""  # of samples that are read without labels
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,18 @@ def class_indices(samples: Samples, names: tuple[str, ...]) -> np.ndarray:
     return found
 
 
+def check_same_classes(names: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raises InputError if the classes of a teacher's data are not those that its student is to learn."""
+    missing = [name for name in wanted if name not in names]
+    more = [name for name in names if name not in wanted]
+    if missing or more:
+        found = [f"{what} {_shown(classes)}" for what, classes in (("lacks", missing), ("has", more)) if classes]
+        raise InputError(
+            f"teacher.data: it {' and '.join(found)}; the classes of the recipe's data are {_shown(wanted)}, and a "
+            "teacher must know exactly these, by name: rename labels, or choose rows with where"
+        )
+
+
 # ---- rows of tables
 
 
@@ -105,12 +118,13 @@ def matching_rows(table: Mapping[str, Sequence[Any]], where: Mapping[str, str], 
 def table_samples(
     table: Mapping[str, Sequence[Any]],
     text: str,
-    label: str,
+    label: str | None,
     where: Mapping[str, str],
     origin: str,
     group: str | None = None,
 ) -> Samples:
-    """Texts, labels and groups from columns. Raises InputError for a text that is empty or no text, and no label."""
+    """Texts, labels and groups from columns; no column `label`, no labels. Raises InputError for a text that is empty
+    or no text, and no label."""
     rows = matching_rows(table, where, origin)
 
     def place(index: int) -> str:
@@ -123,8 +137,17 @@ def table_samples(
             raise InputError(f"{place(index)}: column '{text}' holds {found}, expected a text")
         if not value.strip():
             raise InputError(f"{place(index)}: the text is empty; remove the row or fill it in")
-    labels = [checked_label(table[label][row], place(index)) for index, row in enumerate(rows)]
+    labels = row_labels(table, label, rows, place)
     return Samples(labels, place, texts=texts, groups=column_groups(table, group, rows, origin))
+
+
+def row_labels(
+    table: Mapping[str, Sequence[Any]], column: str | None, rows: Sequence[int], place: Callable[[int], str]
+) -> list[Label]:
+    """The label of each of `rows`; `NO_LABEL` without a column."""
+    if column is None:
+        return [NO_LABEL] * len(rows)
+    return [checked_label(table[column][row], place(index)) for index, row in enumerate(rows)]
 
 
 def checked_label(value: Any, origin: str) -> Label:

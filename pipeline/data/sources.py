@@ -39,7 +39,8 @@ SOURCES: dict[str, SourceKind] = {
 
 
 def open_source(settings: DataSettings, task: Task) -> Source:
-    """The source that `settings` name, found and hashed but not yet read.
+    """The source that `settings` name, found and hashed but not yet read. Without a `label_column` its samples need no
+    labels, and those that they have say nothing.
 
     Raises InputError for an unknown source (names the nearest), one that does not fit the task, a setting that
     it does not take, and whatever is wrong with its files.
@@ -52,8 +53,9 @@ def open_source(settings: DataSettings, task: Task) -> Source:
     if task not in kind.tasks:
         fitting = ", ".join(name for name, other in SOURCES.items() if task in other.tasks)
         raise InputError(f"data.source '{settings.source}' has no data for {task}; these have: {fitting}")
+    free = kind.keys | _EVERY | ({"label_column"} if settings.label_column is None else set())
     for key, field in DataSettings.model_fields.items():
-        if key not in kind.keys | _EVERY and getattr(settings, key) != field.get_default(call_default_factory=True):
+        if key not in free and getattr(settings, key) != field.get_default(call_default_factory=True):
             takes = ", ".join(sorted(kind.keys)) or "none"
             raise InputError(f"data.{key} is no setting of source '{settings.source}'; its own settings: {takes}")
     return kind.open(settings, task)

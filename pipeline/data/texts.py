@@ -155,12 +155,12 @@ def _table_sha256(path: Path) -> str:
     return files_sha256(path, [file for file in path.rglob("*") if file.is_file()])
 
 
-def _wanted(settings: DataSettings, text: str, label: str) -> list[str]:
-    grouped = [] if settings.group_column is None else [settings.group_column]
-    return list(dict.fromkeys([text, label, *settings.where, *grouped]))
+def _wanted(settings: DataSettings, text: str, label: str | None) -> list[str]:
+    more = [column for column in (label, *settings.where, settings.group_column) if column is not None]
+    return list(dict.fromkeys([text, *more]))
 
 
-def _read_csv(file: Path, settings: DataSettings, text: str, label: str) -> Samples:
+def _read_csv(file: Path, settings: DataSettings, text: str, label: str | None) -> Samples:
     wanted = _wanted(settings, text, label)
     columns: dict[str, list[str]] = {name: [] for name in wanted}
     csv.field_size_limit(2**31 - 1)  # a text may be longer than the module's 128 KiB
@@ -185,7 +185,7 @@ def _read_csv(file: Path, settings: DataSettings, text: str, label: str) -> Samp
     return table_samples(columns, text, label, settings.where, str(file), settings.group_column)
 
 
-def _read_parquet(path: Path, settings: DataSettings, text: str, label: str) -> Samples:
+def _read_parquet(path: Path, settings: DataSettings, text: str, label: str | None) -> Samples:
     import pyarrow.dataset
 
     wanted = _wanted(settings, text, label)

@@ -57,7 +57,7 @@ class RefreshedAnswers(TeacherAnswers):
     """
 
     def __init__(self, ask: Ask, logits: np.ndarray, rows: np.ndarray, refresh: Refresh, seed: int) -> None:
-        """`logits`: float32 [R, classes], of view 0 of the training samples `rows`."""
+        """`logits`: float32 [R, classes], of view 0 of the samples `rows`, sorted."""
         super().__init__(self._answers, judges_inputs=False)
         self.ahead = ask if isinstance(ask, AheadTeacher) else None
         self.teacher, self.rows, self.refresh, self.seed = ask, rows, refresh, seed
@@ -69,17 +69,19 @@ class RefreshedAnswers(TeacherAnswers):
         self.disagreement: Tensor
         self.awaited = torch.zeros(len(rows), dtype=torch.bool)
 
-    def choose_views(self, epoch: int) -> np.ndarray:
-        """int64 [R]: the view that each training sample is seen in. Asked again for an epoch it says the same."""
+    def choose_views(self, epoch: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """int64 [R]: the view that each of `rows` is seen in, which the epoch sees (None: all). Asked again for an
+        epoch it says the same."""
         views = self.views.cpu().numpy()
+        places = np.arange(len(views)) if rows is None else np.searchsorted(self.rows, rows)
         if epoch > 0 and views.max(initial=0) < epoch:  # else chosen already
-            count = max(1, round(self.refresh.fraction * len(views)))
+            count = max(1, round(self.refresh.fraction * len(places)))
             first = views if self.refresh.by == "age" else -self.disagreement.cpu().numpy()
             chance = np.random.default_rng([self.seed, epoch]).random(len(views))
-            chosen = torch.from_numpy(np.lexsort((chance, first))[:count])
+            chosen = torch.from_numpy(places[np.lexsort((chance[places], first[places]))[:count]])
             self.views[chosen] = epoch
             self.awaited[chosen] = True
-        return self.views.cpu().numpy().copy()
+        return self.views.cpu().numpy()[places]
 
     def foresee(self, batch: Batch) -> None:
         new = self.awaited[self._places(batch)]
@@ -128,9 +130,10 @@ def student_schedule(
     data: PreparedData, settings: DistillSettings, seed: int, teacher: TeacherAnswers | None = None
 ) -> Schedule:
     """How a student is trained, distilled and naive alike; in mode `mixed` its `teacher` chooses the views, and
-    without one each epoch has a new one."""
+    without one each epoch has a new one. The transfer set is that of `data`, which a naive student's has not."""
     augmentation, views = views_of(data, settings)
     chosen = teacher.choose_views if isinstance(teacher, RefreshedAnswers) else None
+    transfer = len(data.rows("transfer"))
     return Schedule(
         settings.epochs,
         settings.learning_rate,
@@ -141,6 +144,7 @@ def student_schedule(
         settings.epochs if settings.mode == "mixed" else views,
         settings.regularization,
         choose_views=chosen,
+        transfer=min(transfer, settings.transfer_per_epoch or transfer),
     )
 
 
@@ -153,7 +157,7 @@ def teacher_answers(
     seed: int = 0,
     network: nn.Module | None = None,
 ) -> TeacherAnswers:
-    """The teacher's logits for a batch of the train split: read from `cache`, asked in mode `online`, or in mode
+    """The teacher's logits for a batch of `data.taught_rows`: read from `cache`, asked in mode `online`, or in mode
     `mixed` read and, some in each epoch, asked again. `network`: the teacher on `device`, where it is loaded."""
 
     def asking() -> Ask:
@@ -162,10 +166,10 @@ def teacher_answers(
 
     if settings.mode == "online":
         return TeacherAnswers(asking(), judges_inputs=True)
-    expected = (views_of(data, settings)[1], len(data.rows("train")), len(data.labels))
-    if cache is None or cache.shape != expected:
+    kept, rows = cache, data.taught_rows
+    expected = (views_of(data, settings)[1], len(rows), len(data.labels))
+    if kept is None or kept.shape != expected:
         raise ValueError(f"mode {settings.mode} needs a cache of shape {expected} (views, training samples, classes)")
-    kept, rows = cache, data.rows("train")
     if settings.mode == "mixed":
         return RefreshedAnswers(asking(), kept.logits[0], rows, settings.refresh, seed)
 
@@ -184,7 +188,8 @@ def _asking(network: nn.Module) -> Ask:
 
 
 class LearnAnswers(nn.Module):
-    """The objective alpha * soft target loss + (1 - alpha) * the labels' loss.
+    """The objective alpha * soft target loss + (1 - alpha) * the labels' loss, the one over all samples of a batch, the
+    other over those that have a label.
 
     Of mixed images, a teacher that is asked judges the mixed image; a cached one's answers to the two are mixed.
     """

@@ -1,4 +1,5 @@
-"""The teacher's logits for every training sample and view, made once for all students and targets."""
+"""The teacher's logits for every sample that a student is taught with and view, made once for all students and
+targets."""
 
 from pathlib import Path
 
@@ -21,15 +22,15 @@ STAGE = "teacher-cache"
 def cache_teacher(
     data: PreparedData, teacher: NetworkResult, settings: DistillSettings, context: RunContext
 ) -> CacheResult:
-    """Asks the teacher, in evaluation mode, about each view of the train split. Of the settings only the augmentation,
-    the number of views and the form that answers are kept in count (with `top_k` the temperature too), so students
-    trained in other ways share the files.
+    """Asks the teacher, in evaluation mode, about each view of the data's `taught_rows`. Of the settings only the
+    augmentation, the number of views and the form that answers are kept in count (with `top_k` the temperature too),
+    so students trained in other ways share the files.
 
     A pass that was killed goes on after the last whole shard, and shards that are no more as they were written are
     made again. Raises InputError where there is no space, or for answers that the form can't hold.
     """
     augmentation, views = views_of(data, settings)
-    rows = data.rows("train")
+    rows = data.taught_rows
     form, size = answer_form(data, settings), settings.cache.shard
     told = f"{views} view{'s' * (views > 1)} x {len(rows):,} samples x {describe_form(form)}"
 

@@ -104,6 +104,10 @@ def refuse_unexportable(recipe: Recipe) -> None:
             f"distill.mode is {recipe.distill.mode}, which asks the teacher while the student learns; an export holds "
             "all answers: use distill.mode: cached"
         )
+    if recipe.distill.transfer:
+        raise InputError(
+            "distill.transfer: an export holds the answers to the recipe's own training samples alone: remove it"
+        )
     if recipe.teacher.stored:
         raise InputError(f"teacher.model {recipe.teacher.model} is an exported cache already: copy its folder")
 

@@ -36,13 +36,13 @@ def cache_hidden(
     context: RunContext,
 ) -> HiddenResult:
     """What `settings.features` and `settings.layers` of a student of `architecture` need to see of the teacher, in
-    evaluation mode, in each view of the train split.
+    evaluation mode, in each view of the taught rows.
 
     Told, held against the space left, made in parts and checked as the answers are. Raises InputError for modules
     that are none or can't be compared, where there is no space, and for values that float16 can't hold.
     """
     augmentation, views = views_of(data, settings)
-    rows, dtype = data.rows("train"), settings.cache.dtype
+    rows, dtype = data.taught_rows, settings.cache.dtype
 
     def make(folder: Path, key: str, meter: Meter) -> HiddenResult:
         frozen = frozen_teacher(teacher, prepare_torch(context))
@@ -114,7 +114,7 @@ def _outputs(
 
 def _sizes(outputs: Iterable[HiddenOutput], data: PreparedData) -> np.ndarray:
     """int64 [R]: how many values are kept of each training sample."""
-    rows = data.rows("train")
+    rows = data.taught_rows
     fixed = sum(math.prod(output.shape) for output in outputs if not output.tokens)
     by_token = sum(math.prod(output.shape) for output in outputs if output.tokens)
     return np.full(len(rows), fixed) + (by_token * data.lengths[rows].astype(np.int64) if by_token else 0)
@@ -129,7 +129,7 @@ class RememberedTeacher:
     """What a teacher's modules gave, read for one batch at a time."""
 
     def __init__(self, kept: HiddenResult, data: PreparedData) -> None:
-        self.kept, self.rows = kept, data.rows("train")
+        self.kept, self.rows = kept, data.taught_rows
         self.ends = np.concatenate([[0], np.cumsum(_sizes(kept.outputs, data))])
 
     def recall(self, batch: Batch) -> Seen:

@@ -27,7 +27,11 @@ from pipeline.training import Fit, Objective, Schedule, fit, network_result, pre
 from pipeline.weights import weights_identity
 
 # Settings that a naive student does not know.
-OF_THE_TEACHER = frozenset({"mode", "refresh", "cache", "ahead", "loss", "temperature", "alpha", "features", "layers"})
+OF_THE_TEACHER = frozenset(
+    {"mode", "refresh", "cache", "ahead", "loss", "temperature", "alpha", "features", "layers", "transfer_per_epoch"}
+)
+# Settings that are no part of a student's fingerprint: others' results, and what the data's fingerprint tells.
+TOLD_ELSEWHERE = frozenset({"compare_naive", "assistants", "transfer"})
 
 Phase = tuple[Objective, Schedule]
 
@@ -41,8 +45,8 @@ def distill(
     context: RunContext,
     role: Literal["student", "assistant"] = "student",
 ) -> NetworkResult:
-    """The student trained on labels and what the teacher knows; `cache` may be None in mode `online`. An assistant
-    is a student that will teach the next one."""
+    """The student trained on labels and what the teacher knows, of `data`'s transfer set on the latter alone; `cache`
+    may be None in mode `online`. An assistant is a student that will teach the next one."""
 
     hidden = None
     if settings.cache.hidden:
@@ -66,7 +70,7 @@ def train_naive(
     settings: DistillSettings,
     context: RunContext,
 ) -> NetworkResult:
-    """The same student from the same start, trained in the same way on labels alone."""
+    """The same student from the same start, trained in the same way on labels alone; `data` has no transfer set."""
 
     def phases(network: nn.Module, device: torch.device) -> list[Phase]:
         learn = learn_labels(settings.regularization, settings.label_smoothing)
@@ -126,7 +130,12 @@ def _phases(answers: Objective, schedule: Schedule, settings: DistillSettings) -
     phases = [(answers, schedule)]
     if settings.hard_label_epochs:
         tail = replace(
-            schedule, epochs=settings.hard_label_epochs, phase="hard labels", seed=schedule.seed + 1, choose_views=None
+            schedule,
+            epochs=settings.hard_label_epochs,
+            phase="hard labels",
+            seed=schedule.seed + 1,
+            choose_views=None,
+            transfer=0,
         )
         phases.append((learn_labels(settings.regularization, settings.label_smoothing), tail))
     return phases
@@ -149,20 +158,22 @@ def _train(
         outcome = _fit_phases(network, data, phases(network, device), meter, folder)
         return network_result(
             network, data, outcome, folder=folder, key=key, role=role, name=student_name(student, architecture),
-            architecture=architecture, meter=meter, notes=_notes(student, architecture, teacher, role),
+            architecture=architecture, meter=meter,
+            notes=(*_notes(student, architecture, teacher, role), *_transfer_notes(data, settings)),
         )  # fmt: skip
 
-    naive = role == "naive"
+    naive, schedule = role == "naive", student_schedule(data, settings, context.seed)
     inputs = {
         "data": data.fingerprint,
         "teacher": None if naive and student.start == "random" else teacher.fingerprint,
         "architecture": architecture,
         "student": student,
         "weights": weights_identity(student),
-        "views": student_schedule(data, settings, context.seed).views,
-        "settings": settings.model_dump(exclude={"compare_naive", "assistants", *(OF_THE_TEACHER if naive else ())}),
+        "views": schedule.views,
+        "settings": settings.model_dump(exclude={*TOLD_ELSEWHERE, *(OF_THE_TEACHER if naive else ())}),
     }
-    total = samples_of(data, total_epochs(settings, naive))
+    epochs = total_epochs(settings, naive)
+    total = samples_of(data, epochs) + schedule.transfer * (epochs - settings.hard_label_epochs)
     titles = {"naive": "naive student", "assistant": f"assistant {student_name(student, architecture)}"}
     title = titles.get(role, "distil")
     return context.stage(role, inputs, NetworkResult, make, total=total, unit="samples", title=title)
@@ -197,6 +208,14 @@ def _notes(
     if teacher.role == "assistant" and role != "naive":
         notes.append(f"learned from assistant {teacher.name}, {100 * teacher.accuracy.value:.2f}% on the test split")
     return tuple(notes)
+
+
+def _transfer_notes(data: PreparedData, settings: DistillSettings) -> tuple[str, ...]:
+    count = len(data.rows("transfer"))
+    if not count:
+        return ()
+    some = f", {settings.transfer_per_epoch:,} an epoch" if (settings.transfer_per_epoch or count) < count else ""
+    return (f"learned its teacher's answers to {count:,} samples without labels, too{some}",)
 
 
 def _taken(student: StudentSettings, architecture: dict[str, Any], teacher: NetworkResult) -> str:
