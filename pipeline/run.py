@@ -79,12 +79,8 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
 
 def train(recipe: Recipe, context: RunContext) -> Networks:
     """Data, teacher, student: the stages that do not depend on a target."""
-    text = recipe.task == "text-classification"
-    tokenizer = _shared_tokenizer(recipe) if text else None
-    data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, tokenizer, context)
-    members = [teach(data, settings, context) for settings in recipe.teachers.values()]
-    teacher = combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
-    length = recipe.text.sequence_length if text else None
+    data, members, teacher = teach_all(recipe, context)
+    length = recipe.text.sequence_length if recipe.task == "text-classification" else None
     teacher_bytes = sum(_float_bytes(data, member, length, context) for member in members)
     guide, cache = guide_of(data, teacher, recipe.distill, context)
     student = distill(data, guide, cache, recipe.student, recipe.distill, context)
@@ -97,6 +93,14 @@ def train(recipe: Recipe, context: RunContext) -> Networks:
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
     return Networks(read, data, teacher, teacher_bytes, naive, students)
+
+
+def teach_all(recipe: Recipe, context: RunContext) -> tuple[PreparedData, list[NetworkResult], NetworkResult]:
+    """The data, its teachers, and the one network that they are together."""
+    tokenizer = _shared_tokenizer(recipe) if recipe.task == "text-classification" else None
+    data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, tokenizer, context)
+    members = [teach(data, settings, context) for settings in recipe.teachers.values()]
+    return data, members, combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
 
 
 def _float_bytes(data: PreparedData, teacher: NetworkResult, length: int | None, context: RunContext) -> int:
@@ -140,21 +144,31 @@ def press(
     recipe: Recipe, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext, latency: bool
 ) -> list[TargetFile]:
     """The float32 file and the file that ships, each validated and timed by the runtime that will run it."""
-    exported = _export(target, plan, networks, context)
-    quantized = _quantize(recipe, target, plan, exported, networks.data, context)
-    description = recipe.description or f"{recipe.name}: {recipe.task}"
+    *_, shipped = files = make_files(recipe, target, plan, networks, context)
     judged = []
-    for file in dict.fromkeys((exported, quantized)):
-        named = add_metadata(file, networks.data, recipe.name, description, context)
-        _refuse_banned(named, target, plan)
-        accuracy = validate(named, networks.data, networks.student, plan.options, context)
+    for file in files:
+        accuracy = validate(file, networks.data, networks.student, plan.options, context)
         timed = (
-            measure_latency(named, networks.data, plan.options, target.profile.measure, target.budgets, context)
+            measure_latency(file, networks.data, plan.options, target.profile.measure, target.budgets, context)
             if latency
             else None
         )
-        judged.append(TargetFile(named, accuracy, timed, shipped=file is quantized))
+        judged.append(TargetFile(file, accuracy, timed, shipped=file is shipped))
     return judged
+
+
+def make_files(
+    recipe: Recipe, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext
+) -> list[ExportedFile]:
+    """The float32 file, and last the one that ships where that is another, with their metadata."""
+    exported = _export(target, plan, networks, context)
+    quantized = _quantize(recipe, target, plan, exported, networks.data, context)
+    description = recipe.description or f"{recipe.name}: {recipe.task}"
+    files = dict.fromkeys((exported, quantized))
+    named = [add_metadata(file, networks.data, recipe.name, description, context) for file in files]
+    for file in named:
+        _refuse_banned(file, target, plan)
+    return named
 
 
 def _export(target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext) -> ExportedFile:
