@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pipeline.search.result import (
 )
 from pipeline.search.space import default_space, outermost, with_values
 from pipeline.search.study import Search, run_search
-from pipeline.search.trial import judge_for, limits
+from pipeline.search.trial import judge, limits
 from pipeline.settings import SearchSettings
 from pipeline.store import Store
 from targets.machine import describe_machine
@@ -98,14 +99,13 @@ def search(
             make_plan(with_values(recipe, {key: value}), (str(named),))
     context = RunContext(Store(out / ".store"), reporter, recipe.seed, recipe.threads)
     data, _, teacher = teach_all(recipe, context)
-    judge = judge_for(str(named), latency)
     settings = recipe.model_dump(mode="json", include={"student", "distill", "prune", "calibration", "text", "image"})
     same = {
         "recipe": settings, "space": space, "profile": profile, "budgets": plan.targets[0].budgets,
         "seed": recipe.seed, "latency": describe_machine().label if latency else None,
         "data": data.fingerprint, "teacher": teacher.fingerprint,
     }  # fmt: skip
-    study = f"{profile.id}-{context.store.key('search', same, judge.func)[:24]}"
+    study = f"{profile.id}-{context.store.key('search', same, judge)[:24]}"
     parent = out / recipe.name / "search"
     folder = parent / profile.id
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def search(
         Search(
             recipe, space, study, parent, out / ".store", recipe.search.total, recipe.search.minutes, _live(reporter)
         ),
-        judge,
+        partial(judge, target=str(named), latency=latency),
         tell,
     )
     write(trials)

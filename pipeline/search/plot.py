@@ -50,17 +50,25 @@ def write_plot(trials: Sequence[Trial], limits: Mapping[str, float], title: str,
 
 
 def draw(trials: Sequence[Trial], limits: Mapping[str, float], title: str) -> Figure:
+    """Of trials one of which at least is done."""
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left")
-    left, right = figure.subplots(1, 2)
-    _by_number(left, trials)
-    _by_size(right, trials, limits.get("size_mb"))
+    left, right = figure.subplots(1, 2, sharey=True)
+    reached = [100 * trial.accuracy for trial in trials if trial.state == "done" and trial.accuracy is not None]
+    span = max(max(reached) - min(reached), 1.0)
+    floor = min(reached) - 0.12 * span  # trials given up early may lie far below: they stand on it
+    _by_number(left, trials, floor)
+    _by_size(right, trials, floor, limits.get("size_mb"))
+    left.set_ylim(floor - 0.04 * span, max(reached) + 0.08 * span)
     marks = {text: mark for axes in (left, right) for mark, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=len(marks))
+    figure.legend(
+        marks.values(), marks.keys(), loc="outside lower center", ncols=len(marks),
+        fontsize=9, handlelength=1.4, columnspacing=1.4,
+    )  # fmt: skip
     return figure
 
 
-def _by_number(axes: Axes, trials: Sequence[Trial]) -> None:
+def _by_number(axes: Axes, trials: Sequence[Trial], floor: float) -> None:
     best, steps = None, []
     for trial in trials:
         if trial.feasible and (best is None or (trial.accuracy or 0) > best):
@@ -69,7 +77,7 @@ def _by_number(axes: Axes, trials: Sequence[Trial]) -> None:
             steps.append((trial.number, 100 * best))
     if steps:
         axes.step(*zip(*steps, strict=True), where="post", color=BLUE, linewidth=1.6, label="best so far")
-    _scatter(axes, trials, {trial.number: float(trial.number) for trial in trials})
+    _scatter(axes, trials, {trial.number: float(trial.number) for trial in trials}, floor)
     for trial in trials:
         if trial.state == "failed":
             axes.axvline(trial.number, color=RED, linewidth=0.8, linestyle=(0, (1, 3)), label="failed")
@@ -80,8 +88,8 @@ def _by_number(axes: Axes, trials: Sequence[Trial]) -> None:
     _finish(axes)
 
 
-def _by_size(axes: Axes, trials: Sequence[Trial], limit: float | None) -> None:
-    _scatter(axes, trials, {trial.number: trial.figures["size_mb"] for trial in trials if trial.figures})
+def _by_size(axes: Axes, trials: Sequence[Trial], floor: float, limit: float | None) -> None:
+    _scatter(axes, trials, {trial.number: trial.figures["size_mb"] for trial in trials if trial.figures}, floor)
     if limit is not None:
         axes.axvline(limit, color=RED, linewidth=1.2, linestyle=(0, (4, 3)), label=f"{name('size_mb')} budget")
     axes.set_title("Accuracy by size", loc="left")
@@ -89,7 +97,7 @@ def _by_size(axes: Axes, trials: Sequence[Trial], limit: float | None) -> None:
     _finish(axes)
 
 
-def _scatter(axes: Axes, trials: Sequence[Trial], places: Mapping[int, float]) -> None:
+def _scatter(axes: Axes, trials: Sequence[Trial], places: Mapping[int, float], floor: float) -> None:
     best = best_trial(trials)
     groups = (
         ("within budgets", [t for t in trials if t.feasible], {"marker": "o", "color": BLUE, "s": 34}),
@@ -102,11 +110,11 @@ def _scatter(axes: Axes, trials: Sequence[Trial], places: Mapping[int, float]) -
     for label, group, style in groups:
         shown = [t for t in group if t.number in places and t.accuracy is not None]
         if shown:
-            values = [100 * t.accuracy for t in shown if t.accuracy is not None]
+            values = [max(100 * t.accuracy, floor) for t in shown if t.accuracy is not None]
             axes.scatter([places[t.number] for t in shown], values, label=label, **style)  # type: ignore[arg-type]
 
 
 def _finish(axes: Axes) -> None:
     axes.grid(axis="y", linewidth=0.6)
     axes.tick_params(length=0)
-    axes.margins(x=0.06, y=0.1)
+    axes.margins(x=0.06)

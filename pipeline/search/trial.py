@@ -1,6 +1,5 @@
 """One trial: the student trained and its files made as a run makes them, then judged on the validation split."""
 
-from functools import partial
 from typing import Any
 
 from pipeline.context import RunContext
@@ -11,17 +10,12 @@ from pipeline.plan import FilePlan, make_plan
 from pipeline.recipe import Recipe
 from pipeline.results import ExportedFile, LatencyFigures, PreparedData
 from pipeline.run import make_files, train
-from pipeline.search.study import Judge, Judged
+from pipeline.search.study import Judged
 from pipeline.validate import score_file
 from targets.latency import early_stopping
 from targets.profile import Budgets
 
 UNSURE = 1e-3  # share of its budget by which a latency counts as over it that too few runs were made to pass
-
-
-def judge_for(target: str, latency: bool) -> Judge:
-    """Judges recipes by the files that `target` gets."""
-    return partial(judge, target=target, latency=latency)
 
 
 def judge(recipe: Recipe, context: RunContext, *, target: str, latency: bool) -> Judged:
