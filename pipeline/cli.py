@@ -89,6 +89,52 @@ def plan_command(
         _table(("stage", "what", "targets"), rows)
 
 
+@app.command(
+    "search",
+    epilog="Example: edgepress search recipes/digits-mobilenet.yaml --target pixel8 --trials 40",
+)
+@_answers
+def search_command(
+    recipe: RecipeFile,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="One target; the first of the recipe's if none is named.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="How many trials there are to be, those made before too.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begins no trial after so long.")] = None,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Where the search and stored results go.")] = Path("artifacts"),
+    latency: Annotated[bool, typer.Option(help="Without it, only size decides what fits.")] = True,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Searches the settings of a recipe that are most accurate within a target's budgets: exit 0 with a recipe to
+    run, or 1 if no trial kept to the budgets. Started twice, two processes share the work."""
+    ends = [f"search.{name}={value}" for name, value in (("trials", trials), ("minutes", minutes)) if value is not None]
+    _settle_libraries()
+    from rich.console import Console
+
+    from pipeline.errors import InputError
+    from pipeline.progress import Reporter
+    from pipeline.quiet import lasting
+
+    try:
+        from pipeline.search.command import search
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise InputError("edgepress search needs Optuna: pip install 'edgepress[search]'") from None
+
+    console = Console(file=lasting(sys.stderr))
+    found = search(
+        recipe, target, (*(overrides or ()), *ends), out, Reporter(console, quiet or as_json), latency=latency
+    )
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        print("\n".join(found.lines()))
+    return 0 if found.best else 1
+
+
 @app.command("gate", epilog="Example: edgepress gate artifacts/digits-mobilenet/pixel8 --baseline released/pixel8")
 @_answers
 def gate_command(

@@ -20,6 +20,15 @@ SAMPLES = 16  # real test samples fed in turn: time may depend on the values, an
 PEAK_MEMORY = "peak memory: what the process grew by from opening the file on, Python and the runtime left out"
 
 
+def refuse_other_places(plan: Measure) -> None:
+    """Raises InputError if the profile asks for a place that isn't this host."""
+    if plan.where != "host":
+        raise InputError(
+            f"measure.where is '{plan.where}' in the target's profile, which no run can measure yet; set it to host, "
+            "or run with --no-latency"
+        )
+
+
 def measure_latency(
     file: ExportedFile,
     data: PreparedData,
@@ -34,11 +43,7 @@ def measure_latency(
     are this machine's: another one measures anew.
     Raises InputError if the profile asks for a place that isn't this host, TargetError if the file can't be measured.
     """
-    if plan.where != "host":
-        raise InputError(
-            f"measure.where is '{plan.where}' in the target's profile, which no run can measure yet; set it to host, "
-            "or run with --no-latency"
-        )
+    refuse_other_places(plan)
     machine = describe_machine().label
     inputs = {
         "file": file.fingerprint,

@@ -3,6 +3,7 @@
 It never names a device's details. Reading is strict: an unknown key is an error that names the nearest one.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.settings import (
     ImageInput,
     PruneSettings,
     Ramp,
+    SearchSettings,
     StudentSettings,
     TeacherSettings,
     TextInput,
@@ -51,6 +53,7 @@ class Recipe(Strict):
     calibration: CalibrationSettings = CalibrationSettings()
     explain: ExplainSettings | None = None  # None: nobody asks why
     budgets: Budgets = Budgets()
+    search: SearchSettings = SearchSettings()
 
     @model_validator(mode="after")
     def _known_schema_and_fitting_parts(self) -> "Recipe":
@@ -144,6 +147,14 @@ class Recipe(Strict):
             if used:
                 raise ValueError(f"{name} needs the layers of one PyTorch teacher; {teacher} gives logits alone")
 
+    @model_validator(mode="after")
+    def _search_fits(self) -> "Recipe":
+        if self.search.space:
+            from pipeline.search.space import check_space
+
+            check_space(self, self.search.space)
+        return self
+
     @property
     def teachers(self) -> dict[str, TeacherSettings]:
         """All of them by where they stand in the recipe."""
@@ -156,27 +167,51 @@ def load_recipe(file: Path, overrides: tuple[str, ...] = ()) -> Recipe:
 
     Raises InputError for an override that is no `key=value`, TargetError for what is wrong in the file.
     """
-    content = read_yaml(file)
-    for override in overrides:
-        _apply(content, override)
-    _resolve_paths(content, file.parent)
+    _, content = read_recipe(file, overrides)
     return parse(Recipe, content, str(file))
 
 
+def read_recipe(file: Path, overrides: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `file` says but for the overrides: as it stands there, and with its paths made absolute. Not yet checked;
+    raises what `load_recipe` raises."""
+    content = read_yaml(file)
+    for override in overrides:
+        _apply(content, override)
+    resolved = copy.deepcopy(content)
+    _resolve_paths(resolved, file.parent)
+    return content, resolved
+
+
 def _apply(content: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
+    key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set {override!r}: expected key=value, for example --set distill.epochs=5")
-    *parents, last = key.strip().split(".")
-    place = content
-    for part in parents:
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
-            raise InputError(f"--set {override!r}: '{part}' holds a value, not settings")
     try:
-        place[last] = yaml.safe_load(value)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
-        place[last] = value
+        value = text
+    try:
+        set_setting(content, key.strip(), value)
+    except InputError as error:
+        raise InputError(f"--set {override!r}: {error}") from None
+
+
+def set_setting(content: dict[str, Any], key: str, value: Any) -> None:
+    """Sets `key` (`distill.epochs`; of a list by number: `distill.features.0.weight`) in the content of a recipe.
+    Raises InputError where a part of the key holds no settings."""
+    *parents, last = key.split(".")
+    place: Any = content
+    for part in parents:
+        place = place[_number(place, part)] if isinstance(place, list) else place.setdefault(part, {})
+        if not isinstance(place, (dict, list)):
+            raise InputError(f"'{part}' holds a value, not settings")
+    place[_number(place, last) if isinstance(place, list) else last] = value
+
+
+def _number(items: list[Any], part: str) -> int:
+    if not part.isdecimal() or int(part) >= len(items):
+        raise InputError(f"'{part}' is no number from 0 to {len(items) - 1} of that list")
+    return int(part)
 
 
 def _resolve_paths(content: dict[str, Any], folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Carries a plan out: one stage after the other, work shared between targets done once, one bundle a target."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from pipeline.quantize.tflite import quantize_tflite
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
 from pipeline.results import ExplainResult, ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
-from pipeline.settings import FILE_FORMATS, TeacherSettings
+from pipeline.settings import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
 from pipeline.tracking import track
@@ -87,7 +87,8 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
 
 def train(recipe: Recipe, context: RunContext) -> Networks:
     """Data, teacher, student: the stages that do not depend on a target."""
-    data, teacher, teacher_bytes = _taught(recipe, context)
+    data, members, teacher = teach_all(recipe, context)
+    teacher_bytes = _float_bytes(recipe, data, members, context)
     shown = add_transfer(data, recipe.distill.transfer, context)
     guide, cache = guide_of(shown, teacher, recipe.distill, context)
     student = distill(shown, guide, cache, recipe.student, recipe.distill, context)
@@ -110,26 +111,23 @@ def export_answers(recipe: Recipe, folder: Path, out: Path, reporter: Reporter) 
     refuse_unexportable(recipe)
     with _only_run_in(out):
         context = RunContext(Store(out / ".store"), reporter, recipe.seed, recipe.threads)
-        data, teacher, teacher_bytes = _taught(recipe, context)
+        data, members, teacher = teach_all(recipe, context)
         cache = cache_teacher(data, teacher, recipe.distill, context)
-        return export_cache(data, teacher, cache, teacher_bytes, recipe, context, folder)
+        return export_cache(data, teacher, cache, _float_bytes(recipe, data, members, context), recipe, context, folder)
 
 
-def _taught(recipe: Recipe, context: RunContext) -> tuple[PreparedData, NetworkResult, int]:
-    """Data, the teacher, and the size of its float32 ONNX file."""
-    text = recipe.task == "text-classification"
-    tokenizer = _shared_tokenizer(recipe) if text else None
+def teach_all(recipe: Recipe, context: RunContext) -> tuple[PreparedData, list[NetworkResult], NetworkResult]:
+    """The data, its teachers, and the one network that they are together."""
+    tokenizer = _shared_tokenizer(recipe) if recipe.task == "text-classification" else None
     data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, tokenizer, context)
     if recipe.teacher.stored:
         teacher = stored_teacher(data, recipe.teacher)
-        return data, teacher, int(str(teacher.architecture["bytes"]))
+        return data, [teacher], teacher
     members = [
         teach(data, settings, context, _own_data(settings, data, recipe, tokenizer, context))
         for settings in recipe.teachers.values()
     ]
-    teacher = combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
-    length = recipe.text.sequence_length if text else None
-    return data, teacher, sum(_float_bytes(data, member, length, context) for member in members)
+    return data, members, combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
 
 
 def _own_data(
@@ -141,11 +139,16 @@ def _own_data(
     return prepare(settings.data, recipe.task, recipe.image, recipe.text, tokenizer, context, beside=data)
 
 
-def _float_bytes(data: PreparedData, teacher: NetworkResult, length: int | None, context: RunContext) -> int:
-    """Size of a teacher's float32 ONNX file, or of the file that it is."""
-    if teacher.architecture["kind"] in FILE_FORMATS:
-        return int(str(teacher.architecture["bytes"]))
-    return export_onnx(data, teacher, ExportSettings().opset, length, context).bytes
+def _float_bytes(recipe: Recipe, data: PreparedData, teachers: Sequence[NetworkResult], context: RunContext) -> int:
+    """Size of the teachers' float32 ONNX files, or of the files that they are or were elsewhere."""
+    length = recipe.text.sequence_length if recipe.task == "text-classification" else None
+    total = 0
+    for teacher in teachers:
+        if "bytes" in teacher.architecture:
+            total += int(str(teacher.architecture["bytes"]))
+        else:
+            total += export_onnx(data, teacher, ExportSettings().opset, length, context).bytes
+    return total
 
 
 def _shared_tokenizer(recipe: Recipe) -> Path | str:
@@ -182,21 +185,31 @@ def press(
     recipe: Recipe, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext, latency: bool
 ) -> list[TargetFile]:
     """The float32 file and the file that ships, each validated and timed by the runtime that will run it."""
-    exported = _export(target, plan, networks, context)
-    quantized = _quantize(recipe, target, plan, exported, networks.data, context)
-    description = recipe.description or f"{recipe.name}: {recipe.task}"
+    *_, shipped = files = make_files(recipe, target, plan, networks, context)
     judged = []
-    for file in dict.fromkeys((exported, quantized)):
-        named = add_metadata(file, networks.data, recipe.name, description, context)
-        _refuse_banned(named, target, plan)
-        accuracy = validate(named, networks.data, networks.student, plan.options, context)
+    for file in files:
+        accuracy = validate(file, networks.data, networks.student, plan.options, context)
         timed = (
-            measure_latency(named, networks.data, plan.options, target.profile.measure, target.budgets, context)
+            measure_latency(file, networks.data, plan.options, target.profile.measure, target.budgets, context)
             if latency
             else None
         )
-        judged.append(TargetFile(named, accuracy, timed, shipped=file is quantized))
+        judged.append(TargetFile(file, accuracy, timed, shipped=file is shipped))
     return judged
+
+
+def make_files(
+    recipe: Recipe, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext
+) -> list[ExportedFile]:
+    """The float32 file, and last the one that ships where that is another, with their metadata."""
+    exported = _export(target, plan, networks, context)
+    quantized = _quantize(recipe, target, plan, exported, networks.data, context)
+    description = recipe.description or f"{recipe.name}: {recipe.task}"
+    files = dict.fromkeys((exported, quantized))
+    named = [add_metadata(file, networks.data, recipe.name, description, context) for file in files]
+    for file in named:
+        _refuse_banned(file, target, plan)
+    return named
 
 
 def _export(target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext) -> ExportedFile:

@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock
 from pydantic import BaseModel, TypeAdapter
 
 from pipeline.errors import InputError
@@ -114,9 +115,13 @@ def _imported(file: Path) -> tuple[Path, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """Results under `root/<stage>/<fingerprint>/`; a relative `root` is that of now, wherever the process goes."""
+    """Results under `root/<stage>/<fingerprint>/`; a relative `root` is that of now, wherever the process goes.
+
+    After an error of the kinds `discards` the unfinished folder goes too, since nobody will go on from it.
+    """
 
     root: Path
+    discards: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", self.root.absolute())
@@ -143,11 +148,28 @@ class Store:
         """Runs `make(folder)` in a folder beside, stores what it returns, renames, and reads it back.
 
         The folder of an earlier, killed try is handed over as it was: a stage may find its own checkpoints in
-        `folder/resume/`, which is removed when the result is whole.
+        `folder/resume/`, which is removed when the result is whole. Of several processes that want the same result
+        one makes it, the others wait for it.
         """
         final = self.root / stage / key[:24]
-        work = final.with_name(final.name + ".partial")
-        work.mkdir(parents=True, exist_ok=True)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        lock = final.with_name(final.name + ".lock")
+        with FileLock(lock):  # the kernel frees it when its process dies
+            try:
+                if self.find(stage, key, kind) is None:
+                    self._write(final, kind, make)
+            except self.discards:
+                shutil.rmtree(_unfinished(final), ignore_errors=True)
+                lock.unlink()
+                raise
+            lock.unlink()  # whoever comes now finds the result
+        stored = self.find(stage, key, kind)
+        assert stored is not None
+        return stored
+
+    def _write(self, final: Path, kind: type[R], make: Callable[[Path], R]) -> None:
+        work = _unfinished(final)
+        work.mkdir(exist_ok=True)
         result = make(work)
         shutil.rmtree(work / "resume", ignore_errors=True)
         plain = _with_paths(result, lambda path: path.relative_to(work) if path.is_absolute() else path)
@@ -155,9 +177,10 @@ class Store:
         if final.exists():
             shutil.rmtree(final)
         work.rename(final)
-        stored = self.find(stage, key, kind)
-        assert stored is not None
-        return stored
+
+
+def _unfinished(final: Path) -> Path:
+    return final.with_name(final.name + ".partial")
 
     def reopen(self, stage: str, key: str) -> None:
         """Makes a result unfinished: the next `make` is handed its folder as it is, and may keep what it can use."""

@@ -34,7 +34,7 @@ def validate(
     }
 
     def make(folder: Path, key: str, meter: Meter) -> FileAccuracy:
-        scores = _score(file, data, rows, options, meter)
+        scores = score_file(file, data, rows, options, meter)
         judged = accuracy(scores, data.targets[rows])
         agreed = agreement(scores, student.test_logits)
         scores_file = folder / "scores.npy"
@@ -46,10 +46,10 @@ def validate(
     return context.stage("validate", inputs, FileAccuracy, make, total=len(rows), unit="samples", title=title)
 
 
-def _score(
+def score_file(
     file: ExportedFile, data: PreparedData, rows: np.ndarray, options: RuntimeOptions, meter: Meter
 ) -> np.ndarray:
-    """float32 [T, classes], in the order of `rows`."""
+    """float32 [len(rows), classes], dequantized, in the order of `rows`, one sample at a time."""
     model = open_model(file.file, options)
     output = model.outputs[0]
     scores = np.empty((len(rows), len(data.labels)), np.float32)
@@ -62,7 +62,7 @@ def _score(
             )
         if not np.isfinite(found).all():
             raise InputError(
-                f"{file.file.name}: output '{output.name}' is not finite on test sample {row}; the network or its "
+                f"{file.file.name}: output '{output.name}' is not finite on sample {row}; the network or its "
                 "quantization overflows: try another scheme in the target's profile"
             )
         scores[position] = found

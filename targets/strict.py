@@ -75,12 +75,12 @@ def _keys_at(model: type[BaseModel], place: list[str]) -> list[str]:
     current: type[BaseModel] = model
     for part in place:
         field = current.model_fields.get(part)
-        nested = _model_in(field.annotation) if field else None
+        nested = model_in(field.annotation) if field else None
         current = nested or current  # a list index keeps the model of its items
     return [field.alias or name for name, field in current.model_fields.items()]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
+    return next((found for inner in get_args(annotation) if (found := model_in(inner))), None)

@@ -83,7 +83,7 @@ def test_a_file_for_other_labels_is_refused(
 def test_scores_that_are_no_numbers_are_refused(digits: PreparedData, context: RunContext, tmp_path: Path) -> None:
     student, weights, bias = releases.linear_student(tmp_path / "student", digits)
     broken = releases.linear_onnx(tmp_path / "export", digits, np.full_like(weights, np.inf), bias)
-    with pytest.raises(InputError, match="not finite on test sample"):
+    with pytest.raises(InputError, match="not finite on sample"):
         validate(broken, digits, student, ORT, context)
 
 

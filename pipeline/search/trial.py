@@ -1,0 +1,81 @@
+"""One trial: the student trained and its files made as a run makes them, then judged on the validation split."""
+
+from typing import Any
+
+from pipeline.context import RunContext
+from pipeline.gate import PERCENTILES
+from pipeline.latency import measure_latency
+from pipeline.metrics import accuracy
+from pipeline.plan import FilePlan, make_plan
+from pipeline.recipe import Recipe
+from pipeline.results import ExportedFile, LatencyFigures, PreparedData
+from pipeline.run import make_files, train
+from pipeline.search.study import Judged
+from pipeline.validate import score_file
+from targets.latency import early_stopping
+from targets.profile import Budgets
+
+UNSURE = 1e-3  # share of its budget by which a latency counts as over it that too few runs were made to pass
+
+
+def judge(recipe: Recipe, context: RunContext, *, target: str, latency: bool) -> Judged:
+    """What an app would get: the accuracy of the worst of the files that ship, each run by its own runtime over the
+    validation split, and the costs of the dearest. Data, teacher and cache come from the store that trials share; the
+    test split has no part in it."""
+    (planned,) = make_plan(recipe, (target,)).targets
+    distilling = recipe.distill.model_copy(update={"compare_naive": False})
+    bare = recipe.model_copy(update={"distill": distilling, "explain": None})
+    networks = train(bare, context)
+    accuracies, figures, excess = [], dict[str, float](), dict[str, float]()
+    for plan in planned.files:
+        file = make_files(recipe, planned, plan, networks, context)[-1]
+        accuracies.append(_validation_accuracy(file, networks.data, plan, context))
+        timed = None
+        if latency:
+            timed = measure_latency(
+                file, networks.data, plan.options, planned.profile.measure, planned.budgets, context
+            )
+        for key, value in costs(file, timed).items():
+            figures[key] = max(value, figures.get(key, value))
+        for key, over in excesses(file, timed, planned.budgets).items():
+            excess[key] = max(over, excess.get(key, over))
+    curve = tuple(record.validation_accuracy for record in networks.students[0].curve)
+    return Judged(min(accuracies), figures, excess, curve)
+
+
+def _validation_accuracy(file: ExportedFile, data: PreparedData, plan: FilePlan, context: RunContext) -> float:
+    rows = data.rows("validation")
+    with context.reporter.stage(f"validate {file.label}.{file.format}", len(rows), "samples") as meter:
+        scores = score_file(file, data, rows, plan.options, meter)
+    return accuracy(scores, data.targets[rows]).value
+
+
+def costs(file: ExportedFile, timed: LatencyFigures | None) -> dict[str, float]:
+    """What a file costs, by the keys of the budgets."""
+    found = {"size_mb": file.bytes / 1e6}
+    if timed is not None:
+        found |= {f"latency_ms.{share}": getattr(timed, share) for share in PERCENTILES}
+        found |= {"cold_start_ms": timed.cold_start_ms, "peak_mem_mb": timed.peak_mem_mb}
+    return found
+
+
+def limits(budgets: Budgets, latency: bool) -> dict[str, float]:
+    """The budgets of size and, with `latency`, of all that a clock or a memory meter tells, by their keys."""
+    limit: dict[str, Any] = {"size_mb": budgets.size_mb}
+    if latency:
+        limit |= {f"latency_ms.{share}": getattr(budgets.latency_ms, share) for share in PERCENTILES}
+        limit |= {"cold_start_ms": budgets.cold_start_ms, "peak_mem_mb": budgets.peak_mem_mb}
+    return {key: value for key, value in limit.items() if value is not None}
+
+
+def excesses(file: ExportedFile, timed: LatencyFigures | None, budgets: Budgets) -> dict[str, float]:
+    """By which share of a budget the file is over it; not above 0 where the gate would let it pass."""
+    found = costs(file, timed)
+    over = {key: found[key] / limit - 1 for key, limit in limits(budgets, timed is not None).items()}
+    for share, quantile in PERCENTILES.items():
+        key = f"latency_ms.{share}"
+        if timed is not None and key in over:
+            limit = getattr(budgets.latency_ms, share)
+            rule = early_stopping(timed.samples, limit, quantile, budgets.confidence, timed.looks)
+            over[key] = min(over[key], 0.0) if rule.outcome == "pass" else max(over[key], UNSURE)
+    return over

@@ -1,0 +1,102 @@
+"""Trials that cost nothing, for tests of the search; run as a module, it is one of several processes that share one."""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.context import RunContext
+from pipeline.errors import InputError
+from pipeline.progress import Meter
+from pipeline.recipe import Recipe
+from pipeline.results import EpochRecord
+from pipeline.search.space import Space
+from pipeline.search.study import Judged, Search, run_search
+from pipeline.settings import Hyperparameter
+
+EPOCHS = 3
+SPACE: Space = {
+    "distill.temperature": Hyperparameter(low=1, high=8, log=True),
+    "student.width": Hyperparameter(choices=(0.35, 0.5, 0.75)),
+}
+LIMITS = {"size_mb": 1.2}
+
+
+@dataclass(frozen=True)
+class Made:
+    fingerprint: str
+    file: Path
+
+
+def made_once(context: RunContext, log: Path) -> Made:
+    """What all trials share, which takes its time; each making leaves a line in `log`."""
+
+    def make(folder: Path, key: str, meter: Meter) -> Made:
+        with log.open("a") as stream:
+            stream.write("made\n")
+        time.sleep(0.3)
+        (folder / "answers").write_text("of the teacher")
+        return Made(key, folder / "answers")
+
+    return context.stage("teacher", {}, Made, make)
+
+
+def accuracy(recipe: Recipe) -> float:
+    """Best at temperature 2, and the wider the better."""
+    assert isinstance(recipe.distill.temperature, float)
+    return 0.8 - 0.05 * abs(recipe.distill.temperature - 2) + 0.1 * recipe.student.width
+
+
+def judge(recipe: Recipe, context: RunContext, log: Path | None = None, wait: float = 0.0) -> Judged:
+    """A student of width w costs 2w MB; it is trained in a stage that tells of its epochs."""
+    reached = accuracy(recipe)
+    curve = tuple(reached * (epoch + 1) / EPOCHS for epoch in range(EPOCHS))
+    if log is not None:
+        made_once(context, log)
+
+    def make(folder: Path, key: str, meter: Meter) -> Made:
+        (folder / "resume").mkdir(exist_ok=True)
+        for epoch, value in enumerate(curve):
+            checkpoint = folder / "resume" / str(epoch)
+            if not checkpoint.exists():
+                time.sleep(wait / EPOCHS)
+                checkpoint.touch()
+                meter.epoch("training", EpochRecord(epoch, 1.0, value))
+        (folder / "student").touch()
+        return Made(key, folder / "student")
+
+    if recipe.distill.temperature > 7.5:  # type: ignore[operator]
+        raise InputError("training diverged")
+    context.stage("student", {"student": recipe.student, "distill": recipe.distill}, Made, make)
+    size = 2 * recipe.student.width
+    return Judged(reached, {"size_mb": size}, {"size_mb": size / LIMITS["size_mb"] - 1}, curve)
+
+
+def search_in(folder: Path, total: int, seed: int = 0) -> Search:
+    content = {
+        "schema": 1, "name": "tiny", "task": "image-classification", "data": {"source": "tests"}, "seed": seed,
+        "teacher": {"model": "big_net"}, "student": {"family": "mobilenetv2"},
+        "distill": {"epochs": EPOCHS, "temperature": 6.0},
+    }  # fmt: skip
+    return Search(Recipe.model_validate(content), SPACE, "study", folder / "search", folder / ".store", total)
+
+
+def wait_for_others(folder: Path, number: int) -> None:
+    """Until `number` processes are here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < number:
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    place, trials, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    wait_for_others(place / "here", int(sys.argv[4]))
+    ended: list[int] = []
+    run_search(
+        search_in(place, trials),
+        lambda recipe, context: judge(recipe, context, place / "log", seconds),
+        lambda known, last: ended.append(last.number),
+    )
+    print(*ended)
