@@ -49,23 +49,21 @@ def _answers(command: Callable[..., int | None]) -> Callable[..., None]:
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         from pipeline.errors import USER_ERRORS
+        from pipeline.scale import complain
 
         try:
             code = command(*args, **kwargs) or 0
         except USER_ERRORS as error:
-            print(f"edgepress: {error}", file=sys.stderr)
+            complain(f"edgepress: {error}")
             code = 2
         except KeyboardInterrupt:
-            print(
-                "edgepress: stopped; what was made is kept, the same command goes on from there",
-                file=sys.stderr,
-            )
+            complain("edgepress: stopped; what was made is kept, the same command goes on from there")
             code = 2
         except OSError as error:
             if error.filename is None and error.errno is None:
                 raise
             place = f"{error.filename}: " if error.filename else ""
-            print(f"edgepress: {place}{error.strerror}; what was made before is kept", file=sys.stderr)
+            complain(f"edgepress: {place}{error.strerror}; what was made before is kept")
             code = 2
         raise typer.Exit(code)
 
@@ -87,8 +85,11 @@ def run_command(
     quiet: Quiet = False,
 ) -> int:
     """Runs a recipe for its targets: exit 0 with a bundle for each, or 1 with the budget that was missed."""
-    plan = _plan(recipe, target, overrides)
     _settle_libraries()
+    from pipeline import scale
+
+    scale.join()  # where a launcher started several processes
+    plan = _plan(recipe, target, overrides)
     from rich.console import Console
 
     from pipeline.progress import Reporter
@@ -97,7 +98,10 @@ def run_command(
 
     # A stream that lasts while the libraries are silenced.
     console = Console(file=lasting(sys.stderr))
-    releases = run(plan, out, Reporter(console, quiet or as_json), latency=latency)
+    releases = run(plan, out, Reporter(console, quiet or as_json or not scale.first()), latency=latency)
+    scale.leave()
+    if not releases:  # another process shows them
+        return 0
     if as_json:
         _print_json([{"target": r.target, "bundle": str(r.bundle), **_verdict_json(r.verdict)} for r in releases])
     else:

@@ -139,14 +139,18 @@ class Store:
             ) from None
         return _with_paths(result, lambda path: folder / path)
 
+    def work_folder(self, stage: str, key: str) -> Path:
+        """Where a result is made until it is whole."""
+        return self.root / stage / f"{key[:24]}.partial"
+
     def make(self, stage: str, key: str, kind: type[R], make: Callable[[Path], R]) -> R:
         """Runs `make(folder)` in a folder beside, stores what it returns, renames, and reads it back.
 
         The folder of an earlier, killed try is handed over as it was: a stage may find its own checkpoints in
         `folder/resume/`, which is removed when the result is whole.
         """
-        final = self.root / stage / key[:24]
-        work = final.with_name(final.name + ".partial")
+        work = self.work_folder(stage, key)
+        final = work.with_suffix("")
         work.mkdir(parents=True, exist_ok=True)
         result = make(work)
         shutil.rmtree(work / "resume", ignore_errors=True)

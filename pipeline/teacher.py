@@ -49,6 +49,7 @@ def teach(data: PreparedData, settings: TeacherSettings, context: RunContext) ->
             settings.augmentation if settings.augmentation.varies else None,
             views=max(1, settings.epochs),
             regularization=settings.regularization,
+            compute=context.compute,
         )
 
         learn = learn_labels(settings.regularization, settings.label_smoothing)
@@ -61,10 +62,12 @@ def teach(data: PreparedData, settings: TeacherSettings, context: RunContext) ->
     # How much it counts among others does not change it.
     told = settings.model_dump(mode="json", exclude={"weight"})
     inputs: dict[str, object] = {"data": data.fingerprint, "settings": told, "weights": weights_identity(settings)}
+    if settings.epochs:
+        inputs["compute"] = context.compute
     if settings.file_format == "keras":
         inputs["tensorflow"] = tensorflow_version()
     total = samples_of(data, settings.epochs)
-    return context.stage("teacher", inputs, NetworkResult, make, total=total, unit="samples")
+    return context.stage("teacher", inputs, NetworkResult, make, total=total, unit="samples", together=True)
 
 
 def teacher_name(settings: TeacherSettings) -> str:

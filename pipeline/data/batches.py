@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline import scale
 from pipeline.data.augment import augment
 from pipeline.results import PreparedData
 from pipeline.settings import Augmentation
@@ -22,7 +23,8 @@ class Batch:
     attention_mask, token_type_ids), int64 [B, L], L the longest of the batch. `labels`: int64 [B].
 
     `rows`: int64 [B] row numbers of the data; `positions`: int64 [B] where they stand in the rows asked for;
-    `views`: int64 [B], of the augmentation.
+    `views`: int64 [B], of the augmentation. `whole`: the row numbers of the batch that this is one process's slice
+    of; None where this is all of it.
     """
 
     inputs: "tuple[Tensor, ...]"
@@ -30,6 +32,12 @@ class Batch:
     rows: np.ndarray
     positions: np.ndarray
     views: np.ndarray
+    whole: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """Samples of the whole batch."""
+        return len(self.rows if self.whole is None else self.whole)
 
 
 def training_batches(
@@ -45,7 +53,8 @@ def training_batches(
     int64 [len(rows)].
 
     Texts of similar length share a batch. A last batch of one sample joins the batch before it: batch norm
-    can't train on one.
+    can't train on one. Processes that work together get the same batches, each its slice of every one, which may be
+    empty.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(rows))
@@ -57,7 +66,7 @@ def training_batches(
         parts[-2:] = [np.concatenate(parts[-2:])]
     if lengths is not None:  # else the batches would come from short to long
         parts = [parts[index] for index in random.permutation(len(parts))]
-    return _batches(data, rows, parts, augmentation, view, seed)
+    return _batches(data, rows, parts, augmentation, view, seed, sliced=scale.processes() > 1)
 
 
 def evaluation_batches(
@@ -94,29 +103,32 @@ def _batches(
     augmentation: Augmentation | None,
     view: int | np.ndarray,
     seed: int,
+    sliced: bool = False,
 ) -> Iterator[Batch]:
     import torch
 
     inputs, labels = data.inputs, data.targets
     lengths = data.lengths if data.task == "text-classification" else None
     views = np.broadcast_to(np.asarray(view, dtype=np.int64), rows.shape)
-    for positions in parts:
+    for whole in parts:
+        positions = whole[scale.part(len(whole))] if sliced else whole
         picked = rows[positions]
         samples = inputs[picked]
         if lengths is not None:
             tensors = _text_tensors(samples, lengths[picked])
         else:
-            if augmentation is not None:
+            if augmentation is not None and len(picked):
                 samples = augment(samples, picked, views[positions], augmentation, seed)
             # NHWC memory seen as NCHW: channels_last without a copy.
             tensors = (torch.from_numpy(samples).permute(0, 3, 1, 2).to(torch.float32),)
-        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, views[positions])
+        of = rows[whole] if sliced else None
+        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, views[positions], of)
 
 
 def _text_tensors(ids: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, ...]":
     import torch
 
-    longest = int(lengths.max())
+    longest = int(lengths.max(initial=1))
     input_ids = torch.from_numpy(ids[:, :longest].astype(np.int64))
     mask = torch.from_numpy((np.arange(longest) < lengths[:, None]).astype(np.int64))
     return input_ids, mask, torch.zeros_like(input_ids)

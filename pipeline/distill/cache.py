@@ -1,10 +1,12 @@
 """The teacher's logits for every training sample and view: one memory-mapped file, made once for all
 targets."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 
+from pipeline import scale
 from pipeline.context import RunContext
 from pipeline.distill.answers import views_of
 from pipeline.evaluate import predict
@@ -25,7 +27,7 @@ def cache_teacher(
 
     def make(folder: Path, key: str, meter: Meter) -> CacheResult:
         network = load_network(teacher).to(prepare_torch(context))
-        file = folder / "teacher_logits.npy"
+        file = folder / "teacher_logits.npy" if scale.first() else Path(os.devnull)  # all ask, one writes
         shape = (views, len(rows), len(data.labels))
         # Written as a stream, not through a memory map: a full disk is then an error, not a crash.
         with file.open("wb") as stream, deterministic():
@@ -44,5 +46,6 @@ def cache_teacher(
         "views": views,
     }
     return context.stage(
-        "teacher-cache", inputs, CacheResult, make, total=views * len(rows), unit="samples", title="teacher cache"
-    )
+        "teacher-cache", inputs, CacheResult, make, total=views * len(rows), unit="samples", title="teacher cache",
+        together=True,
+    )  # fmt: skip
