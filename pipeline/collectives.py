@@ -2,7 +2,7 @@
 batch normalisation over the whole batch. For a process that works alone each gives its own back, unchanged."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class _Total(torch.autograd.Function):
 
 def total(tensor: Tensor) -> Tensor:
     """The sum over the processes. Gradients flow back to all of them, of the sum of their losses."""
-    return tensor if scale.processes() == 1 else _Total.apply(tensor)  # type: ignore[no-untyped-call]
+    return tensor if scale.processes() == 1 else _Total.apply(tensor)
 
 
 def gathered(tensor: Tensor, batch: Batch) -> Tensor:
@@ -108,18 +108,19 @@ def align(modules: Iterable[nn.Module]) -> None:
 
 
 @contextmanager
-def whole_batch_statistics() -> Iterator[None]:
-    """Batch normalisation that trains in this block takes mean and variance of the whole batch, not of the process's
-    slice: outputs, gradients and running statistics are those of one process.
+def whole_batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch normalisation of `network` that trains in this block takes mean and variance of the whole batch, not of the
+    process's slice: outputs, gradients and running statistics are those of one process.
 
     torch's own SyncBatchNorm refuses a CPU, and would have to take the place of every kind of layer that computes
     `batch_norm`; timm has its own. So the call itself is what is replaced.
     """
-    if scale.processes() == 1:
+    with _WholeBatches() if scale.processes() > 1 and normalises_batches(network) else nullcontext():
         yield
-    else:
-        with _WholeBatches():
-            yield
+
+
+def normalises_batches(network: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 class _WholeBatches(TorchFunctionMode):

@@ -80,8 +80,10 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
         refuse_unfit(recipe.compute)
         context = RunContext(Store(out / ".store"), reporter, recipe.seed, recipe.threads, compute=recipe.compute)
         networks = train(recipe, context)
-        targets = plan.targets if scale.first() else ()
-        releases = [release(recipe, target, networks, out, context, latency) for target in targets]
+        releases = []
+        if scale.first():
+            with scale.apart():
+                releases = [release(recipe, target, networks, out, context, latency) for target in plan.targets]
         scale.from_first(None)  # the others wait until all is made
         return releases
 

@@ -41,6 +41,7 @@ class _Run:
     store: Any = None
     said: int = 0  # messages of process 0 so far
     together: bool = False
+    apart: bool = False
 
 
 _run = _Run()
@@ -52,8 +53,8 @@ def launched() -> bool:
 
 
 def several() -> bool:
-    """Whether this run has other processes, whatever they do now."""
-    return _run.count > 1
+    """Whether this run has other processes that go through the same stages now."""
+    return _run.count > 1 and not _run.apart
 
 
 def first() -> bool:
@@ -118,9 +119,9 @@ def leave() -> None:
     """Parts from the others, which all must do."""
     global _run
     if several():
+        meet()
         import torch
 
-        meet()
         torch.distributed.destroy_process_group()
         _run = _Run()
 
@@ -156,6 +157,16 @@ def together(really: bool = True) -> Iterator[None]:
         _run.together = before
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Process 0 goes through this block by itself."""
+    before, _run.apart = _run.apart, True
+    try:
+        yield
+    finally:
+        _run.apart = before
+
+
 def from_first(value: Any) -> Any:
     """Process 0's `value`, plain JSON, for all: it goes on at once, the others wait for it as long as it takes.
 
@@ -178,7 +189,7 @@ def from_first(value: Any) -> Any:
 
 def complain(message: str) -> None:
     """Prints to stderr why the run ends; of several processes the one that is first to know, for all."""
-    if several():
+    if _run.count > 1:
         try:
             if _run.store.add("failed", 1) > 1:
                 _run.store.wait(["told"], timedelta(seconds=TELLING))
@@ -186,7 +197,7 @@ def complain(message: str) -> None:
         except RuntimeError:  # the store went with the process that held it
             return
     print(message, file=sys.stderr, flush=True)
-    if several():
+    if _run.count > 1:
         _run.store.set("told", "")
 
 

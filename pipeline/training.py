@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from pipeline import scale
 from pipeline.checkpoint import Progress, changing, load_progress, save_progress
-from pipeline.collectives import align, mean_loss, sum_gradients, weighted, whole_batch_statistics
+from pipeline.collectives import (
+    align,
+    mean_loss,
+    normalises_batches,
+    sum_gradients,
+    weighted,
+    whole_batch_statistics,
+)
 from pipeline.compute import as_told, autocast, gradient_scaler
 from pipeline.context import EXACT, RunContext
 from pipeline.data.batches import Batch, training_batches
@@ -123,11 +130,7 @@ def fit(
     for each process anew. Raises InputError if the loss is not a number or grows out of all proportion, and for
     batches smaller than the number of processes.
     """
-    if schedule.epochs and schedule.batch_size < scale.processes():
-        raise InputError(
-            f"batch_size is {schedule.batch_size}, for all of the {scale.processes()} processes together: raise it, or "
-            "launch fewer"
-        )
+    _refuse_unfit(network, schedule)
     device = device_of(network)
     validation = data.rows("validation")
     file = folder / "resume" / f"{schedule.phase}.pt"
@@ -161,6 +164,20 @@ def fit(
     network.load_state_dict(progress.best_weights, strict=False)
     network.eval()
     return Fit(tuple(progress.curve), progress.best_epoch, progress.best_accuracy)
+
+
+def _refuse_unfit(network: nn.Module, schedule: Schedule) -> None:
+    """What several processes can't do."""
+    if schedule.epochs and schedule.batch_size < scale.processes():
+        raise InputError(
+            f"batch_size is {schedule.batch_size}, for all of the {scale.processes()} processes together: raise it, or "
+            "launch fewer"
+        )
+    if schedule.compute.compile and scale.processes() > 1 and normalises_batches(network):
+        raise InputError(
+            "compute.compile and several processes: a network with batch normalisation, which talks to the other "
+            "processes in every layer, can't be compiled; remove compile, or launch one process"
+        )
 
 
 def _exhausted(progress: Progress, schedule: Schedule) -> bool:
@@ -213,7 +230,7 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, share)
         batch = to_device(batch, device)
-        with autocast(schedule.compute, device), whole_batch_statistics():
+        with autocast(schedule.compute, device), whole_batch_statistics(network):
             loss = objective(network, batch, Moment(epoch, share))
         value = mean_loss(loss.item(), batch)
         start = value if start is None else start
@@ -269,7 +286,7 @@ def _settle_statistics(
     batches = training_batches(
         data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, schedule.view(epoch)
     )
-    with torch.no_grad(), whole_batch_statistics():
+    with torch.no_grad(), whole_batch_statistics(network):
         for batch in islice(batches, math.ceil(SETTLING / schedule.batch_size)):
             network(*to_device(batch, device).inputs)
     for layer, momentum in zip(layers, momenta, strict=True):

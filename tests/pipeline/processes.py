@@ -15,7 +15,7 @@ from pipeline import scale
 from pipeline.errors import USER_ERRORS
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.pipeline.processes", "tests.pipeline.shared_work"])
+_server.set_forkserver_preload(["accelerate", "tests.pipeline.shared_work"])
 
 Job = Callable[..., Any]
 
