@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pipeline import scale
 from pipeline.results import EpochRecord
 from pipeline.store import write_atomic
 
@@ -28,12 +29,19 @@ def changing(network: nn.Module) -> dict[str, Tensor]:
 
 
 def save_progress(
-    file: Path, progress: Progress, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+    file: Path,
+    progress: Progress,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> None:
-    """Writes all that `load_progress` needs; of `modules` what training changes."""
+    """Writes all that `load_progress` needs; of `modules` what training changes. Of several processes one writes."""
+    if not scale.first():
+        return
     state = {
         "modules": {name: changing(module) for name, module in modules.items()},
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
         "curve": [(r.epoch, r.train_loss, r.validation_accuracy) for r in progress.curve],
         "best": (progress.best_epoch, progress.best_accuracy, progress.best_weights),
     }
@@ -44,13 +52,22 @@ def save_progress(
 
 
 def load_progress(
-    file: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
+    file: Path,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    device: torch.device,
 ) -> Progress:
-    """The progress in `file`, with modules and optimizer as they were then; a fresh one if there is no file."""
-    if not file.exists():
+    """The progress in `file`, with modules, optimizer and scaler as they were then; a fresh one if there is no file.
+    All processes read what one wrote."""
+    exists = file.exists()
+    if scale.processes() > 1 and scale.from_first(exists):
+        exists = scale.seen(lambda: file.exists() or None, str(file))
+    if not exists:
         return Progress()
     state = torch.load(file, map_location=device, weights_only=True)
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name], strict=False)
     optimizer.load_state_dict(state["optimizer"])
+    scaler.load_state_dict(state["scaler"])
     return Progress([EpochRecord(*record) for record in state["curve"]], *state["best"])

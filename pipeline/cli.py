@@ -56,8 +56,11 @@ def run_command(
     quiet: Quiet = False,
 ) -> int:
     """Runs a recipe for its targets: exit 0 with a bundle for each, or 1 with the budget that was missed."""
-    plan = _plan(recipe, target, overrides)
     _settle_libraries()
+    from pipeline import scale
+
+    scale.join()  # where a launcher started several processes
+    plan = _plan(recipe, target, overrides)
     from rich.console import Console
 
     from pipeline.progress import Reporter
@@ -66,7 +69,10 @@ def run_command(
 
     # A stream that lasts while the libraries are silenced.
     console = Console(file=lasting(sys.stderr))
-    releases = run(plan, out, Reporter(console, quiet or as_json), latency=latency)
+    releases = run(plan, out, Reporter(console, quiet or as_json or not scale.first()), latency=latency)
+    scale.leave()
+    if not releases:  # another process shows them
+        return 0
     if as_json:
         _print_json([{"target": r.target, "bundle": str(r.bundle), **_verdict_json(r.verdict)} for r in releases])
     else:

@@ -28,19 +28,16 @@ def answers(command: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = command(*args, **kwargs) or 0
         except USER_ERRORS as error:
-            print(f"edgepress: {error}", file=sys.stderr)
+            complain(f"edgepress: {error}")
             code = 2
         except KeyboardInterrupt:
-            print(
-                "edgepress: stopped; what was made is kept, the same command goes on from there",
-                file=sys.stderr,
-            )
+            complain("edgepress: stopped; what was made is kept, the same command goes on from there")
             code = 2
         except OSError as error:
             if error.filename is None and error.errno is None:
                 raise
             place = f"{error.filename}: " if error.filename else ""
-            print(f"edgepress: {place}{error.strerror}; what was made before is kept", file=sys.stderr)
+            complain(f"edgepress: {place}{error.strerror}; what was made before is kept")
             code = 2
         raise typer.Exit(code)
 

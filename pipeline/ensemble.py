@@ -76,7 +76,7 @@ def combine_teachers(
         "temperature": temperature,
     }
     total = len(members) * len(rows) + len(data.rows("test"))
-    return context.stage("ensemble", inputs, NetworkResult, make, total=total, unit="samples")
+    return context.stage("ensemble", inputs, NetworkResult, make, total=total, unit="samples", together=True)
 
 
 def _normalised(weights: Sequence[float]) -> list[float]:

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from pipeline import scale
+from pipeline.collectives import gathered_rows
 from pipeline.data.batches import evaluation_batches
 from pipeline.networks import device_of
 from pipeline.progress import Meter
@@ -22,7 +24,10 @@ def predict(
     seed: int = 0,
 ) -> np.ndarray:
     """float32 logits [len(rows), classes] in the order of `rows`, in evaluation mode, where the network
-    is. With `augmentation`, of the images' view `view` as training with `seed` sees it."""
+    is. With `augmentation`, of the images' view `view` as training with `seed` sees it.
+
+    Processes that work together ask it of a part of the rows each, and all get the whole."""
+    count, rows = len(rows), rows[scale.part(len(rows))]
     scores = np.empty((len(rows), len(data.labels)), dtype=np.float32)
     device = device_of(network)
     training = network.training
@@ -34,4 +39,6 @@ def predict(
             if meter is not None:
                 meter.advance(len(batch.rows))
     network.train(training)
-    return scores
+    if meter is not None:
+        meter.advance(count - len(rows))
+    return gathered_rows(scores, count)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.collectives import mean_over
 from pipeline.data.batches import Batch
 from pipeline.data.mix import Mixed, mix
 from pipeline.results import UNLABELLED
@@ -31,7 +32,7 @@ def _labelled_mean(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     total = functional.cross_entropy(
         logits, labels, ignore_index=UNLABELLED, label_smoothing=smoothing, reduction="sum"
     )
-    return total / (labels != UNLABELLED).sum().clamp(min=1)
+    return mean_over(total, (labels != UNLABELLED).sum(), len(labels))
 
 
 def learn_labels(regularization: Regularization, smoothing: float) -> Objective:

@@ -66,7 +66,7 @@ def prune(
         answers = teacher_answers(data, teacher, cache, distilling, device, context.seed)
         objective = LearnAnswers(distilling, answers)
         network = load_network(student).to(device)
-        schedule = student_schedule(data, tuned, context.seed, answers)
+        schedule = replace(student_schedule(data, tuned, context.seed, answers), compute=context.compute)
         _gather_gradients(network, data, objective, schedule, device)
         if isinstance(network, ImageNetwork):
             architecture = _thin_channels(network, data, student, settings)
@@ -88,10 +88,11 @@ def prune(
         "teacher": teacher.fingerprint,
         "settings": settings,
         "distilling": tuned.model_dump(exclude={"compare_naive", "transfer"}),
+        "compute": context.compute,
     }
     recovering = student_schedule(data, tuned, context.seed)
     total = samples_of(data, settings.recovery_epochs) + recovering.transfer * settings.recovery_epochs
-    return context.stage("prune", inputs, NetworkResult, make, total=total, unit="samples")
+    return context.stage("prune", inputs, NetworkResult, make, total=total, unit="samples", together=True)
 
 
 def _with_notes(result: NetworkResult, before: NetworkResult) -> NetworkResult:

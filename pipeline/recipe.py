@@ -15,6 +15,7 @@ from pipeline.settings import (
     FILE_FORMATS,
     STORED,
     CalibrationSettings,
+    ComputeSettings,
     DataSettings,
     DistillSettings,
     EnsembleSettings,
@@ -42,6 +43,7 @@ class Recipe(Strict):
     threads: int | None = Field(default=None, ge=1)  # of training; None: torch's own choice
     tracking: str | None = None  # a tracker that Accelerate knows, such as tensorboard: curves of every training
     targets: tuple[str, ...] = ()  # used when the command line names none
+    compute: ComputeSettings = ComputeSettings()
     data: DataSettings
     image: ImageInput = ImageInput()
     text: TextInput = TextInput()
@@ -79,6 +81,14 @@ class Recipe(Strict):
             for learner in (self.student, *self.distill.assistants):
                 if named != learner.layers:
                     raise ValueError(f"distill.layers.layer_map names {named} layers, a student has {learner.layers}")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles_what_none_looks_into(self) -> "Recipe":
+        if self.compute.compile and (self.distill.features or self.distill.layers is not None):
+            raise ValueError(
+                "compute.compile hides the layers that distill.features and distill.layers need; remove it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipeline import scale
 from pipeline.bundle import write_bundle
+from pipeline.compute import refuse_unfit
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.data.texts import same_pieces
@@ -76,13 +78,24 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
     """Runs `plan` and writes `out/<recipe>/<target>/` for each target. Results that `out/.store` has are reused.
 
     `latency=False` leaves the clock out: every byte of the bundles then follows from recipe, seed and machine.
-    Raises InputError and TargetError for what is wrong with the input; nothing made before is lost.
+    Of several processes all train, and process 0 makes the releases; the others return none. `out` must be a folder
+    that all of them see. Raises InputError and TargetError for what is wrong with the input; nothing made before is
+    lost.
     """
+    recipe = plan.recipe
     with _only_run_in(out):
-        curves = track(plan.recipe.tracking, plan.recipe.name, out, reporter)
-        context = RunContext(Store(out / ".store"), reporter, plan.recipe.seed, plan.recipe.threads, curves=curves)
-        networks = train(plan.recipe, context)
-        return [release(plan.recipe, target, networks, out, context, latency) for target in plan.targets]
+        refuse_unfit(recipe.compute)
+        curves = track(recipe.tracking, recipe.name, out, reporter) if scale.first() else None
+        context = RunContext(
+            Store(out / ".store"), reporter, recipe.seed, recipe.threads, curves=curves, compute=recipe.compute
+        )
+        networks = train(recipe, context)
+        releases = []
+        if scale.first():
+            with scale.apart():
+                releases = [release(recipe, target, networks, out, context, latency) for target in plan.targets]
+        scale.from_first(None)  # the others wait until all is made
+        return releases
 
 
 def train(recipe: Recipe, context: RunContext) -> Networks:
@@ -249,7 +262,12 @@ def _refuse_banned(file: ExportedFile, target: TargetPlan, plan: FilePlan) -> No
 
 @contextmanager
 def _only_run_in(out: Path) -> Iterator[None]:
-    """One run at a time in a folder. Raises InputError if another holds it or it can't be written."""
+    """One run at a time in a folder. Raises InputError if another holds it or it can't be written, or if it is not the
+    same folder for all processes of the run."""
+    if not scale.first():
+        scale.check_shared(out)
+        yield
+        return
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / ".lock")
@@ -259,6 +277,7 @@ def _only_run_in(out: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{out}: can't be written: {error.strerror or error}; give --out another folder") from None
     try:
+        scale.check_shared(out)
         yield
     finally:
         lock.release()

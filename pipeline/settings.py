@@ -435,6 +435,15 @@ class PruneSettings(Strict):
     learning_rate: float = Field(default=5e-4, gt=0, lt=1)
 
 
+class ComputeSettings(Strict):
+    """How trainings compute. `precision`: of convolutions and matrix products (bf16 and fp16 by autocast; weights stay
+    float32), the student's and those of a teacher that is asked as it goes; fp16 needs a CUDA device. `compile`: the
+    trained network by torch.compile, which must not be looked into."""
+
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    compile: bool = False
+
+
 class Hyperparameter(Strict):
     """What the trials of a search may give one setting: a number from `low` to `high`, both included, drawn evenly or,
     with `log`, evenly by its logarithm; or one of `choices`, of any kind."""

@@ -144,6 +144,10 @@ class Store:
             ) from None
         return _with_paths(result, lambda path: folder / path)
 
+    def work_folder(self, stage: str, key: str) -> Path:
+        """Where a result is made until it is whole."""
+        return self.root / stage / f"{key[:24]}.partial"
+
     def make(self, stage: str, key: str, kind: type[R], make: Callable[[Path], R]) -> R:
         """Runs `make(folder)` in a folder beside, stores what it returns, renames, and reads it back.
 
@@ -151,15 +155,16 @@ class Store:
         `folder/resume/`, which is removed when the result is whole. Of several processes that want the same result
         one makes it, the others wait for it.
         """
-        final = self.root / stage / key[:24]
+        work = self.work_folder(stage, key)
+        final = work.with_suffix("")
         final.parent.mkdir(parents=True, exist_ok=True)
         lock = final.with_name(final.name + ".lock")
         with FileLock(lock):  # the kernel frees it when its process dies
             try:
                 if self.find(stage, key, kind) is None:
-                    self._write(final, kind, make)
+                    self._write(work, final, kind, make)
             except self.discards:
-                shutil.rmtree(_unfinished(final), ignore_errors=True)
+                shutil.rmtree(work, ignore_errors=True)
                 lock.unlink()
                 raise
             lock.unlink()  # whoever comes now finds the result
@@ -167,8 +172,7 @@ class Store:
         assert stored is not None
         return stored
 
-    def _write(self, final: Path, kind: type[R], make: Callable[[Path], R]) -> None:
-        work = _unfinished(final)
+    def _write(self, work: Path, final: Path, kind: type[R], make: Callable[[Path], R]) -> None:
         work.mkdir(exist_ok=True)
         result = make(work)
         shutil.rmtree(work / "resume", ignore_errors=True)
@@ -178,16 +182,11 @@ class Store:
             shutil.rmtree(final)
         work.rename(final)
 
-
-def _unfinished(final: Path) -> Path:
-    return final.with_name(final.name + ".partial")
-
     def reopen(self, stage: str, key: str) -> None:
         """Makes a result unfinished: the next `make` is handed its folder as it is, and may keep what it can use."""
-        final = self.root / stage / key[:24]
-        work = final.with_name(final.name + ".partial")
+        work = self.work_folder(stage, key)
         shutil.rmtree(work, ignore_errors=True)
-        final.rename(work)
+        work.with_suffix("").rename(work)
 
 
 def _with_paths(value: Any, change: Callable[[Path], Path]) -> Any:

@@ -57,6 +57,7 @@ def teach(
             settings.augmentation if settings.augmentation.varies else None,
             views=max(1, settings.epochs),
             regularization=settings.regularization,
+            compute=context.compute,
         )
 
         learn = learn_labels(settings.regularization, settings.label_smoothing)
@@ -71,10 +72,12 @@ def teach(
     inputs: dict[str, object] = {"data": data.fingerprint, "settings": told, "weights": weights_identity(settings)}
     if own is not None:
         inputs["own"] = own.fingerprint
+    if settings.epochs:
+        inputs["compute"] = context.compute
     if settings.file_format == "keras":
         inputs["tensorflow"] = tensorflow_version()
     total = samples_of(home, settings.epochs) + (len(data.rows("test")) if own is not None else 0)
-    return context.stage("teacher", inputs, NetworkResult, make, total=total, unit="samples")
+    return context.stage("teacher", inputs, NetworkResult, make, total=total, unit="samples", together=True)
 
 
 def _domain_notes(

@@ -18,8 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline import scale
 from pipeline.checkpoint import Progress, changing, load_progress, save_progress
-from pipeline.context import RunContext
+from pipeline.collectives import (
+    align,
+    mean_loss,
+    normalises_batches,
+    sum_gradients,
+    weighted,
+    whole_batch_statistics,
+)
+from pipeline.compute import as_told, autocast, gradient_scaler
+from pipeline.context import EXACT, RunContext
 from pipeline.data.batches import Batch, training_batches, turns
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
@@ -27,7 +37,7 @@ from pipeline.metrics import accuracy
 from pipeline.networks import count_macs, count_parameters, device_of, example_inputs, runs_files, save_network
 from pipeline.progress import Meter
 from pipeline.results import EpochRecord, NetworkResult, PreparedData, Role
-from pipeline.settings import Augmentation, Regularization
+from pipeline.settings import Augmentation, ComputeSettings, Regularization
 
 SETTLING = 1024  # training samples that batch normalisation's statistics are measured on
 WARM_UP = 0.1  # share of training during which the learning rate rises
@@ -45,7 +55,8 @@ class Moment:
 
 
 # (network, batch on its device, moment) -> mean loss. It runs the network itself, so that it can look into it. Where
-# it is a module, its parameters are trained too.
+# it is a module, its parameters are trained too. Of several processes each has a slice of the batch: it may give the
+# slice's mean, or what `pipeline.collectives` let it compute of the whole batch.
 Objective = Callable[[nn.Module, Batch, Moment], Tensor]
 
 
@@ -83,6 +94,7 @@ class Schedule:
     phase: str = "training"
     choose_views: Callable[[int, np.ndarray], int | np.ndarray] | None = None
     transfer: int = 0
+    compute: ComputeSettings = EXACT
 
     def rows(self, data: PreparedData, epoch: int) -> np.ndarray:
         """int64, sorted: the samples that epoch `epoch` sees."""
@@ -105,11 +117,11 @@ class Fit:
 
 
 def prepare_torch(context: RunContext) -> torch.device:
-    """Sets the number of training threads and the seed; the device to train on."""
+    """Sets the number of training threads and the seed; the device to train on, each process's own."""
     if context.threads is not None:
         torch.set_num_threads(context.threads)
     torch.manual_seed(context.seed)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(scale.device_name() or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def learning_rate(schedule: Schedule, share: float) -> float:
@@ -132,9 +144,13 @@ def fit(
     """Trains `network` in place on the schedule's rows and leaves it with the weights that `schedule.keep` asks for, in
     evaluation mode. Parameters that need no gradient stay.
 
-    After each epoch `folder/resume/` gets a checkpoint, from which a later call goes on. Raises InputError if
-    the loss is not a number or grows out of all proportion.
+    After each epoch `folder/resume/` gets a checkpoint, from which a later call goes on. Processes that work together
+    train on a slice of each batch each: `schedule.batch_size` is that of all. They hold the same weights at every step,
+    and those are one process's within rounding, if nothing is drawn in the forward pass: dropout, mixup and cutmix draw
+    for each process anew. Raises InputError if the loss is not a number or grows out of all proportion, and for
+    batches smaller than the number of processes.
     """
+    _refuse_unfit(network, schedule)
     device = device_of(network)
     validation = data.rows("validation")
     file = folder / "resume" / f"{schedule.phase}.pt"
@@ -145,14 +161,16 @@ def fit(
     if judged is not network:
         modules["average"] = judged
     optimizer = _optimizer([module for name, module in modules.items() if name != "average"], schedule)
-    progress = load_progress(file, modules, optimizer, device)
+    scaler = gradient_scaler(schedule.compute, device)
+    progress = load_progress(file, modules, optimizer, scaler, device)
+    align(modules.values())
     meter.advance(len(progress.curve) * (len(schedule.rows(data, 0)) + len(validation)))
     for record in progress.curve:
         meter.epoch(schedule.phase, record, earlier=True)
-    with deterministic(), _ending(objective):
+    with deterministic(), _ending(objective), as_told(network, schedule.compute) as called:
         while len(progress.curve) < schedule.epochs and not _exhausted(progress, schedule):
             epoch = len(progress.curve)
-            train_loss = _train_epoch(network, judged, data, objective, schedule, progress, optimizer, meter)
+            train_loss = _train_epoch(called, judged, data, objective, schedule, progress, optimizer, scaler, meter)
             _settle_statistics(judged, data, schedule, epoch, device)
             value = accuracy(predict(judged, data, validation, meter=meter), data.targets[validation]).value
             record = EpochRecord(epoch, train_loss, value)
@@ -160,7 +178,7 @@ def fit(
             if value >= progress.best_accuracy or schedule.keep == "last":
                 weights = {name: tensor.clone() for name, tensor in changing(judged).items()}
                 progress.best_epoch, progress.best_accuracy, progress.best_weights = epoch, value, weights
-            save_progress(file, progress, modules, optimizer)
+            save_progress(file, progress, modules, optimizer, scaler)
             meter.epoch(schedule.phase, record)
         if not progress.curve:
             value = accuracy(predict(network, data, validation, meter=meter), data.targets[validation]).value
@@ -177,6 +195,20 @@ def _ending(objective: Objective) -> Iterator[None]:
     finally:
         if isinstance(objective, LooksAhead):
             objective.end()
+
+
+def _refuse_unfit(network: nn.Module, schedule: Schedule) -> None:
+    """What several processes can't do."""
+    if schedule.epochs and schedule.batch_size < scale.processes():
+        raise InputError(
+            f"batch_size is {schedule.batch_size}, for all of the {scale.processes()} processes together: raise it, or "
+            "launch fewer"
+        )
+    if schedule.compute.compile and scale.processes() > 1 and normalises_batches(network):
+        raise InputError(
+            "compute.compile and several processes: a network with batch normalisation, which talks to the other "
+            "processes in every layer, can't be compiled; remove compile, or launch one process"
+        )
 
 
 def _exhausted(progress: Progress, schedule: Schedule) -> bool:
@@ -209,12 +241,14 @@ def _train_epoch(
     schedule: Schedule,
     progress: Progress,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     meter: Meter,
 ) -> float:
     """The mean loss of the epoch."""
     device, epoch = device_of(network), len(progress.curve)
     rows = schedule.rows(data, epoch)
-    torch.manual_seed(int(np.random.SeedSequence([schedule.seed, epoch]).generate_state(1)[0]))
+    own = [scale.number()] if scale.number() else []
+    torch.manual_seed(int(np.random.SeedSequence([schedule.seed, epoch, *own]).generate_state(1)[0]))
     _train_mode(network)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     regular, view = schedule.regularization, schedule.view(epoch, rows)
@@ -224,21 +258,25 @@ def _train_epoch(
     if isinstance(objective, LooksAhead):
         batches = objective.ahead(batches)
     for step, batch in enumerate(batches):
-        count = len(batch.rows)
+        count = batch.size
         share = (epoch * len(rows) + seen + count / 2) / (schedule.epochs * len(rows))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, share)
         batch = to_device(batch, device)
-        loss = objective(network, batch, Moment(epoch, share))
-        value = loss.item()
+        with autocast(schedule.compute, device), whole_batch_statistics(network):
+            loss = objective(network, batch, Moment(epoch, share))
+        value = mean_loss(loss.item(), batch)
         start = value if start is None else start
         if not math.isfinite(value) or value > DIVERGED * max(start, 1.0):
             raise InputError(_diverged(value, epoch, step, batch, schedule))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        scaler.scale(weighted(loss, batch)).backward()
+        sum_gradients(trained)
         if regular.clip_norm is not None:
+            scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(trained, regular.clip_norm)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         if regular.ema is not None:
             _follow(judged, network, regular.ema, epoch * math.ceil(len(rows) / schedule.batch_size) + step)
         seen += count
@@ -255,7 +293,8 @@ def _train_mode(network: nn.Module) -> None:
 
 
 def _diverged(value: float, epoch: int, step: int, batch: Batch, schedule: Schedule) -> str:
-    ids = ", ".join(str(row) for row in batch.rows[:BLAMED]) + (", ..." if len(batch.rows) > BLAMED else "")
+    rows = batch.rows if batch.whole is None else batch.whole
+    ids = ", ".join(str(row) for row in rows[:BLAMED]) + (", ..." if len(rows) > BLAMED else "")
     clip = "" if schedule.regularization.clip_norm else ", or set regularization.clip_norm: 1.0"
     return (
         f"training diverged: the loss became {value:g} in epoch {epoch + 1}, step {step + 1} (samples {ids}); "
@@ -280,7 +319,7 @@ def _settle_statistics(
     batches = training_batches(
         data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, schedule.view(epoch, rows)
     )
-    with torch.no_grad():
+    with torch.no_grad(), whole_batch_statistics(network):
         for batch in islice(batches, math.ceil(SETTLING / schedule.batch_size)):
             network(*to_device(batch, device).inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
@@ -335,13 +374,15 @@ def network_result(
     meter: Meter,
     notes: tuple[str, ...] = (),
 ) -> NetworkResult:
-    """Writes the weights and the logits of the test split into `folder` and describes them."""
+    """Writes the weights and the logits of the test split into `folder` and describes them; of several processes one
+    writes."""
     network.eval()
     rows = data.rows("test")
     with deterministic():
         logits = predict(network, data, rows, meter=meter)
-    np.save(folder / "test_logits.npy", logits)
-    save_network(network, folder / "model.safetensors")
+    if scale.first():
+        np.save(folder / "test_logits.npy", logits)
+        save_network(network, folder / "model.safetensors")
     return NetworkResult(
         fingerprint=key,
         role=role,

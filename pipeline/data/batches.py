@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline import scale
 from pipeline.data.augment import augment
 from pipeline.results import PreparedData
 from pipeline.settings import Augmentation
@@ -24,7 +25,8 @@ class Batch:
 
     `rows`: int64 [B] row numbers of the data; `positions`: int64 [B] where they stand in the rows asked for;
     `views`: int64 [B], of the augmentation. `seed`: (seed, epoch, number of the batch), from which everything random
-    about the batch comes that is drawn later, such as mixing.
+    about the batch comes that is drawn later, such as mixing. `whole`: the row numbers of the batch that this is one
+    process's slice of; None where this is all of it.
     """
 
     inputs: "tuple[Tensor, ...]"
@@ -33,6 +35,12 @@ class Batch:
     positions: np.ndarray
     views: np.ndarray
     seed: tuple[int, int, int] = (0, 0, 0)
+    whole: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """Samples of the whole batch."""
+        return len(self.rows if self.whole is None else self.whole)
 
 
 def turns(rows: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
@@ -55,7 +63,8 @@ def training_batches(
     int64 [len(rows)].
 
     Texts of similar length share a batch. A last batch of one sample joins the batch before it: batch norm
-    can't train on one.
+    can't train on one. Processes that work together get the same batches, each its slice of every one, which may be
+    empty.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(rows))
@@ -67,7 +76,7 @@ def training_batches(
         parts[-2:] = [np.concatenate(parts[-2:])]
     if lengths is not None:  # else the batches would come from short to long
         parts = [parts[index] for index in random.permutation(len(parts))]
-    return _batches(data, rows, parts, augmentation, view, seed, epoch)
+    return _batches(data, rows, parts, augmentation, view, seed, epoch, sliced=scale.processes() > 1)
 
 
 def evaluation_batches(
@@ -105,30 +114,32 @@ def _batches(
     view: int | np.ndarray,
     seed: int,
     epoch: int = 0,
+    sliced: bool = False,
 ) -> Iterator[Batch]:
     import torch
 
     inputs, labels = data.inputs, data.targets
     lengths = data.lengths if data.task == "text-classification" else None
     views = np.broadcast_to(np.asarray(view, dtype=np.int64), rows.shape)
-    for number, positions in enumerate(parts):
+    for number, whole in enumerate(parts):
+        positions = whole[scale.part(len(whole))] if sliced else whole
         picked = rows[positions]
         samples = inputs[picked]
         if lengths is not None:
             tensors = _text_tensors(samples, lengths[picked])
         else:
-            if augmentation is not None:
+            if augmentation is not None and len(picked):
                 samples = augment(samples, picked, views[positions], augmentation, seed)
             # NHWC memory seen as NCHW: channels_last without a copy.
             tensors = (torch.from_numpy(samples).permute(0, 3, 1, 2).to(torch.float32),)
-        drawn = (seed, epoch, number)
-        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, views[positions], drawn)
+        drawn, of = (seed, epoch, number), rows[whole] if sliced else None
+        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, views[positions], drawn, of)
 
 
 def _text_tensors(ids: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, ...]":
     import torch
 
-    longest = int(lengths.max())
+    longest = int(lengths.max(initial=1))
     input_ids = torch.from_numpy(ids[:, :longest].astype(np.int64))
     mask = torch.from_numpy((np.arange(longest) < lengths[:, None]).astype(np.int64))
     return input_ids, mask, torch.zeros_like(input_ids)

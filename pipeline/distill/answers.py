@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.collectives import gathered
 from pipeline.data.batches import Batch
 from pipeline.data.mix import mix
 from pipeline.distill.cached import read_answers
-from pipeline.distill.losses import SOFT_LOSSES, at, mixed_answers
+from pipeline.distill.losses import OVER_THE_BATCH, SOFT_LOSSES, at, mixed_answers
 from pipeline.distill.overlap import AheadTeacher, ahead_teacher, shown_ahead
 from pipeline.labels import label_loss
 from pipeline.networks import load_network
@@ -94,16 +95,25 @@ class RefreshedAnswers(TeacherAnswers):
         if new.any():
             self.logits[places[new]] = self.teacher(_part(batch, new))
             self.awaited[places[new]] = False
+        self._tell(self.logits, batch)
         return self.logits[places]
 
     def _places(self, batch: Batch) -> Tensor:
         return torch.from_numpy(np.searchsorted(self.rows, batch.rows))
+
+    def _tell(self, found: Tensor, batch: Batch) -> None:
+        """Gives every process what the others found for their slices of the batch, so that all remember the same."""
+        if batch.whole is not None:
+            own, whole = (torch.from_numpy(np.searchsorted(self.rows, rows)) for rows in (batch.rows, batch.whole))
+            found[whole] = gathered(found[own], batch)
+            self.awaited[whole] = False
 
     def heard(self, batch: Batch, student: Tensor, expected: Tensor) -> None:
         places = self._places(batch)
         with torch.no_grad():
             found, wanted = functional.log_softmax(student, 1), functional.log_softmax(expected, 1)
             self.disagreement[places] = functional.kl_div(found, wanted, reduction="none", log_target=True).sum(1)
+            self._tell(self.disagreement, batch)
 
 
 def _part(batch: Batch, chosen: Tensor) -> Batch:
@@ -182,7 +192,7 @@ def teacher_answers(
 def _asking(network: nn.Module) -> Ask:
     def ask(batch: Batch) -> Tensor:
         with torch.no_grad():
-            return network(*batch.inputs)
+            return network(*batch.inputs).float()
 
     return ask
 
@@ -220,4 +230,6 @@ class LearnAnswers(nn.Module):
         if mixed is not None and not teacher.judges_inputs:
             expected = mixed_answers(expected, expected[mixed.partner], mixed.share, temperature)
         hard = label_loss(logits, batch.labels, mixed, settings.label_smoothing)
+        if settings.loss in OVER_THE_BATCH:
+            logits, expected = gathered(logits, batch), gathered(expected, batch)
         return alpha * SOFT_LOSSES[settings.loss](logits, expected, temperature) + (1 - alpha) * hard

@@ -59,6 +59,7 @@ def cache_teacher(
 
     def made() -> CacheResult:
         total = views * len(rows)
-        return context.stage(STAGE, inputs, CacheResult, make, total=total, unit="samples", title="teacher cache")
+        title = "teacher cache"
+        return context.stage(STAGE, inputs, CacheResult, make, total=total, unit="samples", title=title, together=True)
 
     return checked(STAGE, made, context)

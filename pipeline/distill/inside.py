@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pipeline.collectives import total
 from pipeline.data.batches import Batch
 from pipeline.errors import InputError
 from pipeline.networks import load_network
@@ -140,14 +141,16 @@ class Guided(nn.Module):
             teacher = self.teacher.recall(batch)
         elif not teacher.saw(student.inputs):
             teacher = self.teacher.look(student.inputs, theirs)
-        for weight, guide in zip(self.weights, guides, strict=True):
-            loss = loss + weight * guide(student, teacher)
+        with torch.autocast(loss.device.type, enabled=False):  # what was seen is float32, and so are the losses
+            for weight, guide in zip(self.weights, guides, strict=True):
+                loss = loss + weight * guide(student, teacher)
         return loss
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of `values` where `mask` (bool, of a shape that spreads over theirs) is True."""
+    """The mean of `values` where `mask` (bool, of a shape that spreads over theirs) is True: of several processes that
+    of all their slices, for one may have more tokens than another. Without a mask it is the slice's."""
     if mask is None:
         return values.mean()
     kept = mask.expand_as(values)
-    return values.masked_fill(~kept, 0).sum() / kept.sum()
+    return total(values.masked_fill(~kept, 0).sum()) / total(kept.sum())

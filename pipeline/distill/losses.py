@@ -51,6 +51,8 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 
 SOFT_LOSSES: dict[str, SoftLoss] = {"kl": soft_target_loss, "mse": logit_loss, "dist": correlation_loss}
 
+OVER_THE_BATCH = frozenset({"dist"})  # these compare the samples of a batch with one another: they need all of it
+
 
 def mixed_answers(one: Tensor, other: Tensor, share: float, temperature: float) -> Tensor:
     """Logits of the answer to a mixed input where only the parts' answers are known: at `temperature` its softmax

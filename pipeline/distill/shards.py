@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import TypeAdapter
 
+from pipeline import scale
 from pipeline.context import RunContext
 from pipeline.data.files import storage_errors
 from pipeline.errors import InputError
@@ -44,33 +45,38 @@ def fill_shards(
     the others are written with what `answer(view, part of rows)` gives.
 
     How large they will be (`content_bytes`) is told, after the words `told`, and held against the space left, before
-    anything is written. Raises InputError where there is no space.
+    anything is written. Of processes that work together all answer, and process 0 writes. Raises InputError where there
+    is no space.
     """
     done = load_record(folder)
     needed = content_bytes + HEADER * views * -(-len(rows) // size)
-    context.reporter.say(f"  {meter.name}: {told}, {megabytes(needed)}")
-    refuse_unless_free(folder, needed - sum(shard.bytes for shard in done.values()))
+    if scale.first():
+        context.reporter.say(f"  {meter.name}: {told}, {megabytes(needed)}")
+        refuse_unless_free(folder, needed - sum(shard.bytes for shard in done.values()))
     meter.advance(sum(shard.count for shard in done.values()))
-    for view, start in product(range(views), range(0, len(rows), size)):
-        if (view, start) not in done:
-            part = rows[start : start + size]
-            values = answer(view, part)
-            with storage_errors(folder):
-                file = folder / f"view{view:02d}.{start // size:05d}.npy"
-                done[view, start] = write_shard(file, view, start, len(part), values)
-                save_record(folder, done)
+    missing = [place for place in product(range(views), range(0, len(rows), size)) if place not in done]
+    for view, start in scale.from_first(missing) if scale.processes() > 1 else missing:
+        part = rows[start : start + size]
+        values = answer(view, part)
+        if not scale.first():
+            continue
+        with storage_errors(folder):
+            file = folder / f"view{view:02d}.{start // size:05d}.npy"
+            done[view, start] = write_shard(file, view, start, len(part), values)
+            save_record(folder, done)
     return _in_order(done)
 
 
 def checked(stage: str, made: Callable[[], Sharded], context: RunContext) -> Sharded:
     """What `made()` gives of the stage `stage`; where shards are no more as they were written, they are made again."""
     result = made()
-    damaged = [shard.file.name for shard in result.shards if not is_whole(shard)]
+    damaged = scale.from_first([shard.file.name for shard in result.shards if scale.first() and not is_whole(shard)])
     if not damaged:
         return result
     named = ", ".join(damaged[:NAMED]) + (f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else "")
     context.reporter.say(f"  {stage}: not as written, made again: {named}")
-    context.store.reopen(stage, result.fingerprint)
+    if scale.first():
+        context.store.reopen(stage, result.fingerprint)
     return made()
 
 

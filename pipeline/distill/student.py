@@ -155,7 +155,8 @@ def _train(
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
         network = start_student(architecture, student, teacher, context.seed, data).to(device)
-        outcome = _fit_phases(network, data, phases(network, device), meter, folder)
+        told = [(learn, replace(plan, compute=context.compute)) for learn, plan in phases(network, device)]
+        outcome = _fit_phases(network, data, told, meter, folder)
         return network_result(
             network, data, outcome, folder=folder, key=key, role=role, name=student_name(student, architecture),
             architecture=architecture, meter=meter,
@@ -170,13 +171,14 @@ def _train(
         "student": student,
         "weights": weights_identity(student),
         "views": schedule.views,
+        "compute": context.compute,
         "settings": settings.model_dump(exclude={*TOLD_ELSEWHERE, *(OF_THE_TEACHER if naive else ())}),
     }
     epochs = total_epochs(settings, naive)
     total = samples_of(data, epochs) + schedule.transfer * (epochs - settings.hard_label_epochs)
     titles = {"naive": "naive student", "assistant": f"assistant {student_name(student, architecture)}"}
     title = titles.get(role, "distil")
-    return context.stage(role, inputs, NetworkResult, make, total=total, unit="samples", title=title)
+    return context.stage(role, inputs, NetworkResult, make, total=total, unit="samples", title=title, together=True)
 
 
 def _fit_phases(network: nn.Module, data: PreparedData, phases: list[Phase], meter: Meter, folder: Path) -> Fit:

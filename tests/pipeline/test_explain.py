@@ -105,7 +105,7 @@ def test_a_file_of_another_framework_is_explained_by_occlusion_alone(
     stored = arrays(found)
     for place, row in enumerate(stored["rows"][:3]):
         assert stored["teacher"][place] == pytest.approx(by_hand(digits, row, weights, bias, stored, place), abs=2e-2)
-    with pytest.raises(InputError, match="has no gradients; use explain.method: occlusion"):
+    with pytest.raises(InputError, match=r"has no gradients; use explain\.method: occlusion"):
         explain(digits, digits, teacher, mobilenet, GRADIENTS, context)
 
 
