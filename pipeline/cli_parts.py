@@ -24,6 +24,7 @@ def answers(command: Callable[..., int | None]) -> Callable[..., None]:
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         from pipeline.errors import USER_ERRORS
+        from pipeline.scale import complain
 
         try:
             code = command(*args, **kwargs) or 0
