@@ -119,10 +119,12 @@ def export_cache(
 ) -> Path:
     """Writes `folder`, beside and renamed: the same bytes for the same recipe, seed and machine. An earlier export
     there is replaced. Raises InputError for a folder that holds anything else, and where there is no space."""
+    folder = folder.absolute()
     _refuse_foreign(folder)
-    beside = folder.with_name(f".{folder.name}.part")
+    beside, old = (folder.with_name(f".{folder.name}.{part}") for part in ("part", "old"))
     with storage_errors(folder):
-        shutil.rmtree(beside, ignore_errors=True)
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
             refuse_unless_free(beside, cache.bytes)
@@ -130,10 +132,11 @@ def export_cache(
             export = _describe(data, teacher, cache, float32_bytes, recipe, beside)
             write_atomic(beside / MANIFEST, json_text(EXPORT.dump_python(export, mode="json")))
             if folder.exists():
-                shutil.rmtree(folder)
+                folder.rename(old)
             beside.rename(folder)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            for leftover in (beside, old):
+                shutil.rmtree(leftover, ignore_errors=True)
     return folder
 
 
