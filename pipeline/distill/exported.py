@@ -120,11 +120,10 @@ def export_cache(
     """Writes `folder`, beside and renamed: the same bytes for the same recipe, seed and machine. An earlier export
     there is replaced. Raises InputError for a folder that holds anything else, and where there is no space."""
     folder = folder.absolute()
-    _refuse_foreign(folder)
     beside, old = (folder.with_name(f".{folder.name}.{part}") for part in ("part", "old"))
     with storage_errors(folder):
-        for leftover in (beside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _clear(folder, beside, old)  # a run was killed while it wrote
+        _refuse_foreign(folder)
         beside.mkdir(parents=True)
         try:
             refuse_unless_free(beside, cache.bytes)
@@ -135,9 +134,15 @@ def export_cache(
                 folder.rename(old)
             beside.rename(folder)
         finally:
-            for leftover in (beside, old):
-                shutil.rmtree(leftover, ignore_errors=True)
+            _clear(folder, beside, old)
     return folder
+
+
+def _clear(folder: Path, beside: Path, old: Path) -> None:
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for leftover in (beside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _refuse_foreign(folder: Path) -> None:
