@@ -123,10 +123,11 @@ def export_cache(
 ) -> Path:
     """Writes `folder`, beside and renamed: the same bytes for the same recipe, seed and machine. An earlier export
     there is replaced. Raises InputError for a folder that holds anything else, and where there is no space."""
-    _refuse_foreign(folder)
-    beside = folder.with_name(f".{folder.name}.part")
+    folder = folder.absolute()
+    beside, old = (folder.with_name(f".{folder.name}.{part}") for part in ("part", "old"))
     with storage_errors(folder):
-        shutil.rmtree(beside, ignore_errors=True)
+        _clear(folder, beside, old)  # a run was killed while it wrote
+        _refuse_foreign(folder)
         beside.mkdir(parents=True)
         try:
             refuse_unless_free(beside, cache.bytes)
@@ -134,11 +135,18 @@ def export_cache(
             export = _describe(data, teacher, cache, float32_bytes, recipe, beside)
             write_atomic(beside / MANIFEST, json_text(EXPORT.dump_python(export, mode="json")))
             if folder.exists():
-                shutil.rmtree(folder)
+                folder.rename(old)
             beside.rename(folder)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            _clear(folder, beside, old)
     return folder
+
+
+def _clear(folder: Path, beside: Path, old: Path) -> None:
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for leftover in (beside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _refuse_foreign(folder: Path) -> None:
