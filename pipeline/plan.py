@@ -108,6 +108,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     )
     soft = f"{distill.mode} soft targets ({distill.loss}), {distill.epochs} epochs"
     soft += f", temperature {_figure(distill.temperature)}, alpha {_figure(distill.alpha)}"
+    soft += f", the teacher up to {distill.ahead} batches ahead" if distill.ahead else ""
     rows.append(("distill", f"{plan.family.name}{shape}, {soft}", every))
     if distill.compare_naive:
         rows.append(("naive", "the same student and training without the teacher", every))

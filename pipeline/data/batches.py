@@ -113,8 +113,8 @@ def _batches(
                 samples = augment(samples, picked, views[positions], augmentation, seed)
             # NHWC memory seen as NCHW: channels_last without a copy.
             tensors = (torch.from_numpy(samples).permute(0, 3, 1, 2).to(torch.float32),)
-        drawn = (seed, epoch, number)
-        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, views[positions], drawn)
+        seen, drawn = views[positions], (seed, epoch, number)
+        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, seen, seed=drawn)
 
 
 def _text_tensors(ids: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, ...]":
