@@ -180,7 +180,7 @@ def give_answers(load: Load, threads: int, connection: Connection) -> None:
             with quiet(), deterministic(), torch.no_grad():
                 network = load()
                 for inputs in _questions(connection):
-                    connection.send(_sent(network(*inputs)))
+                    connection.send(_sent(network(*inputs).float()))
         except USER_ERRORS as error:
             connection.send(f"failed: {error}")
         except ConnectionError:
@@ -225,10 +225,10 @@ class StreamTeacher(AheadTeacher):
         """It has been ready since it was made."""
 
     def _begin(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, torch.cuda.Event]:
+        pinned = [tensor.cpu().pin_memory() for tensor in inputs]  # other memory is copied while the CPU waits
         with torch.cuda.stream(self.stream), torch.no_grad():
-            # Only pinned memory is copied while the CPU goes on.
-            own = (tensor.cpu().pin_memory().to(self.device, non_blocking=True) for tensor in inputs)
-            return self.network(*own), self.stream.record_event()
+            own = [tensor.to(self.device, non_blocking=True) for tensor in pinned]
+            return self.network(*own).float(), self.stream.record_event()
 
     def _finish(self, begun: tuple[Tensor, torch.cuda.Event]) -> Tensor:
         logits, ready = begun
