@@ -123,6 +123,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     soft += f", temperature {_figure(distill.temperature)}, alpha {_figure(distill.alpha)}"
     if distill.transfer_per_epoch is not None:
         soft += f", {distill.transfer_per_epoch:,} transfer samples an epoch"
+    soft += f", the teacher up to {distill.ahead} batches ahead" if distill.ahead else ""
     rows.append(("distill", f"{plan.family.name}{shape}, {soft}", every))
     if distill.compare_naive:
         rows.append(("naive", "the same student and training without the teacher", every))

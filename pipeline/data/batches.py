@@ -132,8 +132,8 @@ def _batches(
                 samples = augment(samples, picked, views[positions], augmentation, seed)
             # NHWC memory seen as NCHW: channels_last without a copy.
             tensors = (torch.from_numpy(samples).permute(0, 3, 1, 2).to(torch.float32),)
-        drawn, of = (seed, epoch, number), rows[whole] if sliced else None
-        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, views[positions], drawn, of)
+        seen, drawn, of = views[positions], (seed, epoch, number), rows[whole] if sliced else None
+        yield Batch(tensors, torch.from_numpy(labels[picked]), picked, positions, seen, seed=drawn, whole=of)
 
 
 def _text_tensors(ids: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, ...]":

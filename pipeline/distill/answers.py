@@ -37,6 +37,11 @@ class TeacherAnswers(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         return self.ask(batch)
 
+    def start(self) -> None:
+        """There will be questions."""
+        if self.ahead is not None:
+            self.ahead.start()
+
     def foresee(self, batch: Batch) -> None:
         """Is shown a batch that it will be asked about, in the order of the questions."""
         if self.ahead is not None:
@@ -90,7 +95,7 @@ class RefreshedAnswers(TeacherAnswers):
             super().foresee(_part(batch, new))
 
     def _answers(self, batch: Batch) -> Tensor:
-        places = self._places(batch)
+        places = torch.from_numpy(np.searchsorted(self.rows, batch.rows))
         new = self.awaited[places]
         if new.any():
             self.logits[places[new]] = self.teacher(_part(batch, new))
@@ -210,7 +215,10 @@ class LearnAnswers(nn.Module):
 
     def ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches; the teacher may be up to `settings.ahead` of them ahead."""
-        return shown_ahead(batches, self._foresee, self.settings.ahead) if self.settings.ahead else batches
+        if not self.settings.ahead:
+            return batches
+        self.teacher.start()  # now, whenever the first question comes: a resumed training has its threads as before
+        return shown_ahead(batches, self._foresee, self.settings.ahead)
 
     def _foresee(self, batch: Batch) -> None:
         mixed = mix(batch, self.settings.regularization) if self.teacher.judges_inputs else None

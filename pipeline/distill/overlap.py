@@ -56,6 +56,10 @@ class AheadTeacher(ABC):
         self._begun.clear()
 
     @abstractmethod
+    def start(self) -> None:
+        """Questions will come, until `end`."""
+
+    @abstractmethod
     def _begin(self, inputs: tuple[Tensor, ...]) -> Any:
         """Returns at once."""
 
@@ -85,8 +89,8 @@ def shown_ahead(batches: Iterator[Batch], show: Callable[[Batch], None], count: 
 
 
 class ProcessTeacher(AheadTeacher):
-    """In a process of its own, which starts with the first batch and takes half of the training's threads, rounded
-    down, until `end`. Its answers are those of a teacher with as many threads, bit by bit.
+    """In a process of its own, which takes half of the training's threads, rounded down, from `start` to `end`. Its
+    answers are those of a teacher with as many threads, bit by bit.
 
     Inputs and logits go through a pipe, not through shared memory, of which containers have little. Whoever of the two
     processes dies closes the pipe: the other then fails or ends, and neither waits for ever.
@@ -97,16 +101,13 @@ class ProcessTeacher(AheadTeacher):
         self.load, self.name = load, name
         self._stop: Callable[[], Any] | None = None
 
-    def _begin(self, inputs: tuple[Tensor, ...]) -> "Future[Tensor | str | None]":
-        if self._stop is None:
-            self._start()
-        return self._courier.submit(_exchange, self._connection, inputs)
-
-    def _start(self) -> None:
+    def start(self) -> None:
+        if self._stop is not None:
+            return
         threads = torch.get_num_threads()
         spawn = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
         self._connection, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=answer, args=(self.load, threads // 2, theirs), daemon=True)
+        self._process = spawn.Process(target=give_answers, args=(self.load, threads // 2, theirs), daemon=True)
         with _interrupts_blocked():
             self._process.start()
         theirs.close()
@@ -114,6 +115,10 @@ class ProcessTeacher(AheadTeacher):
         self._courier = ThreadPoolExecutor(1)  # one question after the other, while the student computes
         # At the latest when nobody can ask any more.
         self._stop = weakref.finalize(self, _stop, self._process, self._courier, threads)
+
+    def _begin(self, inputs: tuple[Tensor, ...]) -> "Future[Tensor | str | None]":
+        self.start()
+        return self._courier.submit(_exchange, self._connection, inputs)
 
     def _finish(self, begun: "Future[Tensor | str | None]") -> Tensor:
         answer = begun.result()
@@ -167,7 +172,7 @@ def _exchange(connection: Connection, inputs: tuple[Tensor, ...]) -> Tensor | st
     return answer if isinstance(answer, str) else _received(answer)
 
 
-def answer(load: Load, threads: int, connection: Connection) -> None:
+def give_answers(load: Load, threads: int, connection: Connection) -> None:
     """The teacher's process: the logits of the inputs that come, until nobody asks any more."""
     torch.set_num_threads(threads)
     with suppress(ConnectionError):  # the training has ended
@@ -175,7 +180,7 @@ def answer(load: Load, threads: int, connection: Connection) -> None:
             with quiet(), deterministic(), torch.no_grad():
                 network = load()
                 for inputs in _questions(connection):
-                    connection.send(_sent(network(*inputs)))
+                    connection.send(_sent(network(*inputs).float()))
         except USER_ERRORS as error:
             connection.send(f"failed: {error}")
         except ConnectionError:
@@ -216,11 +221,14 @@ class StreamTeacher(AheadTeacher):
         self.stream = torch.cuda.Stream(self.device)
         self.stream.wait_stream(torch.cuda.current_stream(self.device))  # which copies the weights
 
+    def start(self) -> None:
+        """It has been ready since it was made."""
+
     def _begin(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, torch.cuda.Event]:
+        pinned = [tensor.cpu().pin_memory() for tensor in inputs]  # other memory is copied while the CPU waits
         with torch.cuda.stream(self.stream), torch.no_grad():
-            # Only pinned memory is copied while the CPU goes on.
-            own = (tensor.cpu().pin_memory().to(self.device, non_blocking=True) for tensor in inputs)
-            return self.network(*own), self.stream.record_event()
+            own = [tensor.to(self.device, non_blocking=True) for tensor in pinned]
+            return self.network(*own).float(), self.stream.record_event()
 
     def _finish(self, begun: tuple[Tensor, torch.cuda.Event]) -> Tensor:
         logits, ready = begun

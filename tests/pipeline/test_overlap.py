@@ -22,7 +22,7 @@ from pipeline.context import RunContext
 from pipeline.data.batches import Batch, training_batches
 from pipeline.distill import student as stage
 from pipeline.distill.answers import LearnAnswers, RefreshedAnswers, student_schedule
-from pipeline.distill.overlap import ProcessTeacher, _spare_device, ahead_teacher, answer, shown_ahead
+from pipeline.distill.overlap import ProcessTeacher, _spare_device, ahead_teacher, give_answers, shown_ahead
 from pipeline.distill.student import distill
 from pipeline.errors import InputError
 from pipeline.progress import Meter
@@ -105,14 +105,14 @@ def test_a_teacher_that_fails_says_why(digits: PreparedData, two_threads: None) 
 def test_any_failure_is_told_in_one_line() -> None:
     mine, theirs = Pipe()
     mine.send([(np.zeros((1, 3, 8, 8), np.float32), [0, 1, 2, 3])])
-    answer(Confused, torch.get_num_threads(), theirs)
+    give_answers(Confused, torch.get_num_threads(), theirs)
     assert mine.recv() == "failed: RuntimeError: no such kernel"
 
 
 def test_a_teacher_ends_when_nobody_asks_any_more() -> None:
     mine, theirs = Pipe()
     mine.close()
-    answer(convolutional, torch.get_num_threads(), theirs)
+    give_answers(convolutional, torch.get_num_threads(), theirs)
 
 
 SCRIPT = """

@@ -129,3 +129,9 @@ def test_groups_and_their_budget_stand_in_the_description() -> None:
     rows = {stage: what for stage, what, _ in describe_plan(make_plan(recipe, ("pixel8",)))}
     assert rows["data"].endswith("groups by source")
     assert "drop of a group of 100 <= 5 points" in rows["gate"]
+
+
+def test_a_teacher_that_runs_ahead_stands_in_the_description() -> None:
+    recipe = load_recipe(DIGITS, ("distill.mode=online", "distill.ahead=2"))
+    rows = {stage: what for stage, what, _ in describe_plan(make_plan(recipe, ("pixel8",)))}
+    assert rows["distill"].endswith(", the teacher up to 2 batches ahead")
