@@ -49,6 +49,13 @@ class RunContext:
         `together` is entered by all, with the same folder, into which process 0 alone writes. How many they are is no
         part of the fingerprint: but for rounding, the result is the same.
         """
+
+        def made(folder: Path, meter: Meter) -> R:
+            if not together:
+                return make(folder, key, meter)
+            with scale.together():  # the folder is there for all, as long as one needs it
+                return make(folder, key, meter)
+
         key = self.store.key(name, {**inputs, "seed": self.seed}, make)
         found = self.store.find(name, key, kind)
         missing, theirs = scale.from_first([found is None, key])
@@ -58,13 +65,14 @@ class RunContext:
                 "edgepress, libraries and recipe"
             )
         if missing and scale.first():
-            with self.reporter.stage(title or name, total, unit) as meter, scale.together(together):
+            with self.reporter.stage(title or name, total, unit) as meter:
                 meter.on_epoch = partial(self.observer, name) if self.observer else None
                 meter.on_curve = partial(self.curves.epoch, name, key) if self.curves else None
-                found = self.store.make(name, key, kind, lambda folder: make(folder, key, meter))
-        elif missing and together:
-            with scale.together():
-                make(self.store.work_folder(name, key), key, Meter(name, unit, total))
+                found = self.store.make(name, key, kind, lambda folder: made(folder, meter))
+        elif missing:
+            found = None
+            if together:
+                made(self.store.work_folder(name, key), Meter(name, unit, total))
         scale.from_first(None)  # it is whole
         if found is None:
             found = scale.seen(lambda: self.store.find(name, key, kind), f"stage {name}")

@@ -90,29 +90,36 @@ def join() -> None:
     """
     if not launched() or several():
         return
-    for kind in ("DEEPSPEED", "FSDP"):
-        if os.environ.get(f"ACCELERATE_USE_{kind}", "false").lower() == "true":
-            raise InputError(f"launched with {kind}: every process holds the whole network here; launch without it")
     import torch
     from accelerate import PartialState
-    from accelerate.utils import InitProcessGroupKwargs
 
-    on_gpu = torch.cuda.is_available()
-    local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count() if on_gpu else 0
-    if on_gpu and local > gpus:
-        raise InputError(f"{local} processes were launched on a machine with {gpus} GPU(s): launch one for each")
-    threads = torch.get_num_threads()
+    on_gpu, threads = torch.cuda.is_available(), torch.get_num_threads()
     try:
         store, number, count = next(torch.distributed.rendezvous("env://", timeout=STEP_LIMIT))
-        options = InitProcessGroupKwargs(
-            backend="cuda:nccl,cpu:gloo" if on_gpu else "gloo", timeout=STEP_LIMIT
-        ).to_kwargs()
-        state = PartialState(cpu=not on_gpu, store=store, rank=number, world_size=count, **options)
+        _run.number, _run.count, _run.store = number, count, torch.distributed.PrefixStore("edgepress", store)
+        _refuse_launches(torch.cuda.device_count() if on_gpu else None)
+        state = PartialState(
+            cpu=not on_gpu,
+            backend="cuda:nccl,cpu:gloo" if on_gpu else "gloo",
+            timeout=STEP_LIMIT,
+            store=store,
+            rank=number,
+            world_size=count,
+        )
     except (RuntimeError, ValueError) as error:
         raise InputError(f"the processes of this run did not meet: {str(error).splitlines()[0]}") from None
     torch.set_num_threads(threads)  # which is the recipe's or torch's to choose
-    _run.number, _run.count, _run.device = number, count, str(state.device)
-    _run.store, _run.said, _run.together = torch.distributed.PrefixStore("edgepress", store), 0, False
+    _run.device = str(state.device)
+
+
+def _refuse_launches(gpus: int | None) -> None:
+    """What the launcher did that can't work; `gpus` of this machine, None where it computes on its CPU."""
+    for kind in ("DEEPSPEED", "FSDP"):
+        if os.environ.get(f"ACCELERATE_USE_{kind}", "false").lower() == "true":
+            raise InputError(f"launched with {kind}: every process holds the whole network here; launch without it")
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if gpus is not None and local > gpus:
+        raise InputError(f"{local} processes were launched on a machine with {gpus} GPU(s): launch one for each")
 
 
 def leave() -> None:
@@ -142,19 +149,21 @@ def lost_processes() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ProcessLost(
-            f"another process of this run was lost ({str(error).splitlines()[0][:200]}); what was made is kept, the "
-            "same command goes on from there"
+            f"another process of this run was lost ({str(error).splitlines()[0].split('. ')[0]}); what was made is "
+            "kept, the same command goes on from there"
         ) from None
 
 
 @contextmanager
-def together(really: bool = True) -> Iterator[None]:
-    """All processes run this block, each with its part of the work; each alone where not `really`."""
-    before, _run.together = _run.together, really and several()
+def together() -> Iterator[None]:
+    """All processes run this block, each with its part of the work: they meet before it and after it."""
+    meet()
+    before, _run.together = _run.together, several()
     try:
         yield
     finally:
         _run.together = before
+    meet()
 
 
 @contextmanager

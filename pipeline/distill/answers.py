@@ -95,7 +95,7 @@ class RefreshedAnswers(TeacherAnswers):
             super().foresee(_part(batch, new))
 
     def _answers(self, batch: Batch) -> Tensor:
-        places = torch.from_numpy(np.searchsorted(self.rows, batch.rows))
+        places = self._places(batch)
         new = self.awaited[places]
         if new.any():
             self.logits[places[new]] = self.teacher(_part(batch, new))

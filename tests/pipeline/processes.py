@@ -15,9 +15,13 @@ from pipeline import scale
 from pipeline.errors import USER_ERRORS
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["accelerate", "tests.pipeline.shared_work"])
+# What a training imports on its way, too, so that no process needs to.
+_server.set_forkserver_preload(
+    ["accelerate", "safetensors.torch", "torch._dynamo", "torch.utils.flop_counter", "tests.pipeline.shared_work"]
+)
 
 Job = Callable[..., Any]
+LONGEST = 300.0  # seconds that processes may take
 
 
 def start(count: int, folder: Path, job: Job, *given: Any) -> list[Any]:
@@ -33,20 +37,20 @@ def start(count: int, folder: Path, job: Job, *given: Any) -> list[Any]:
     return processes
 
 
-def answers(count: int, folder: Path, job: Job, *given: Any) -> list[Any]:
-    """What `job(*given)` gives in each of `count` processes that work together."""
-    processes = start(count, folder, _together, job, *given)
+def ended(processes: list[Any], folder: Path) -> tuple[list[int], str]:
+    """The exit codes of `processes`, and what they said."""
     for process in processes:
-        process.join(300)
-    assert [process.exitcode for process in processes] == [0] * count, "".join(
-        (folder / f"{n}.err").read_text() for n in range(count)
+        process.join(LONGEST)
+    return [process.exitcode for process in processes], "".join(
+        (folder / f"{n}.err").read_text() for n in range(len(processes))
     )
+
+
+def answers(count: int, folder: Path, job: Job, *given: Any) -> list[Any]:
+    """What `job(*given)` gives in each of `count` processes."""
+    codes, told = ended(start(count, folder, job, *given), folder)
+    assert codes == [0] * count, told
     return [torch.load(folder / f"{n}.pt", weights_only=True) for n in range(count)]
-
-
-def _together(job: Job, *given: Any) -> Any:
-    with scale.together():
-        return job(*given)
 
 
 def _enter(number: int, count: int, port: int, folder: Path, job: Job, given: tuple[Any, ...]) -> None:

@@ -1,5 +1,8 @@
 """Small trainings that one process and several must do alike. In float64, so that only rounding is left."""
 
+import os
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +11,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline import scale
+from pipeline.context import RunContext
 from pipeline.data.batches import Batch
 from pipeline.distill.answers import LearnAnswers, RefreshedAnswers, TeacherAnswers
 from pipeline.distill.features import feature_guides
 from pipeline.distill.inside import FrozenTeacher, Guided
+from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.progress import Meter
-from pipeline.results import PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings import Augmentation, DistillSettings, FeatureMatch, Refresh, Regularization
-from pipeline.training import Moment, Objective, Schedule, fit
+from pipeline.store import Store
+from pipeline.training import Moment, Objective, Schedule, fit, network_result
 
 State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Note:
+    file: Path
 
 
 class NormAct(nn.BatchNorm2d):
@@ -133,10 +145,87 @@ def predictions(digits: PreparedData, sentences: PreparedData) -> State:
 
 
 def everything(digits: PreparedData, sentences: PreparedData, folder: Path) -> dict[str, State]:
-    return {
-        "images": image_training(digits, folder),
-        "texts": text_training(sentences, folder),
-        "correlation": correlation_training(digits, folder),
-        "refreshed": refreshed_training(digits, folder),
-        "predictions": predictions(digits, sentences),
-    }
+    """All of the above, by all processes of the run together."""
+    with scale.together():
+        return {
+            "images": image_training(digits, folder),
+            "texts": text_training(sentences, folder),
+            "correlation": correlation_training(digits, folder),
+            "refreshed": refreshed_training(digits, folder),
+            "predictions": predictions(digits, sentences),
+        }
+
+
+def stage_of_all(digits: PreparedData, out: Path, killed: bool = False) -> list[int]:
+    """A stage that all make, in the store in `out`; the batches that each epoch's training saw here. Where `killed`,
+    the last process ends without a word in the second epoch."""
+    scale.check_shared(out)
+    steps = [0] * 3
+
+    def learning(network: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        if killed and moment.epoch == 1 and scale.number() == scale.processes() - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps[moment.epoch] += 1
+        return learn(network, batch, moment)
+
+    def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
+        network = Images()
+        outcome = fit(network, digits, learning, Schedule(3, 1e-2, 0.01, 70, 0), meter, folder)
+        return network_result(
+            network, digits, outcome, folder=folder, key=key, role="student", name="s", architecture={}, meter=meter
+        )
+
+    result = RunContext(Store(out)).stage("student", {}, NetworkResult, make, together=True)
+    assert result.checkpoint_file.is_file()
+    assert len(result.test_logits) == len(digits.rows("test"))
+    return steps
+
+
+def stage_of_one(out: Path) -> list[str]:
+    """What a stage that is not made together wrote, and who entered it."""
+    entered = []
+
+    def make(folder: Path, key: str, meter: Meter) -> Note:
+        entered.append(str(scale.processes()))
+        (folder / "note.txt").write_text(f"written by {scale.number()}")
+        return Note(folder / "note.txt")
+
+    note = RunContext(Store(out)).stage("note", {}, Note, make)
+    return [note.file.read_text(), *entered]
+
+
+def other_settings(out: Path) -> None:
+    """A stage whose inputs are not the same for all."""
+    told = {"number": os.environ["RANK"]}
+    RunContext(Store(out)).stage("note", told, Note, lambda folder, key, meter: Note(folder / "note.txt"))
+
+
+def unlike_folders(out: Path) -> None:
+    scale.SEEN_WITHIN = 0.5
+    own = out / os.environ["RANK"]
+    own.mkdir(parents=True)
+    scale.check_shared(own)
+
+
+def one_fails(digits: PreparedData, number: str) -> None:
+    """Process `number` finds a fault, while the others work on."""
+    with scale.together():
+        predict(Images(), digits, digits.rows("test"))
+        if os.environ["RANK"] == number:
+            raise InputError("the fault of one")
+        predict(Images(), digits, digits.rows("validation"))
+
+
+def first_fails_alone(out: Path) -> None:
+    """A stage that the others wait for fails."""
+
+    def make(folder: Path, key: str, meter: Meter) -> Note:
+        raise InputError("the fault of one")
+
+    RunContext(Store(out)).stage("note", {}, Note, make)
+
+
+def all_fail(digits: PreparedData, folder: Path) -> None:
+    """All find the same fault."""
+    with scale.together():
+        fit(Images(), digits, learn, Schedule(1, 1e-2, 0.01, 1, 0), Meter("fit", "samples", 1), folder)

@@ -1,9 +1,11 @@
 """Precision and compilation of trainings."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,13 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.compute import refuse_unfit
+from pipeline.context import RunContext
 from pipeline.data.batches import Batch
+from pipeline.distill.student import train_naive
 from pipeline.errors import InputError
 from pipeline.networks import save_network
 from pipeline.progress import Meter
 from pipeline.recipe import Recipe
 from pipeline.results import PreparedData
-from pipeline.settings import ComputeSettings, Regularization
+from pipeline.settings import ComputeSettings, DistillSettings, Regularization, StudentSettings, TeacherSettings
+from pipeline.store import Store
+from pipeline.teacher import teach
 from pipeline.training import Fit, Moment, Schedule, fit
 from tests.pipeline.test_recipe import minimal
 
@@ -103,3 +109,25 @@ def test_a_compiled_network_can_not_be_looked_into() -> None:
     recipe["distill"] = {"features": [{"student": "blocks.1", "teacher": "blocks.1"}]}
     with pytest.raises(ValueError, match=r"compute\.compile hides the layers"):
         Recipe.model_validate(recipe)
+
+
+class Inputs(RunContext):
+    """Gives what a stage's fingerprint is made of."""
+
+    def stage(self, name: str, inputs: Mapping[str, Any], *others: Any, **more: Any) -> Any:
+        return inputs
+
+
+@pytest.mark.parametrize("compute", [ComputeSettings(), BF16])
+def test_trainings_are_known_by_how_they_compute(
+    digits: PreparedData, tmp_path: Path, compute: ComputeSettings
+) -> None:
+    context: Any = Inputs(Store(tmp_path), compute=compute)
+    teacher = TeacherSettings(model="mobilenetv3_small_050", weights="none", epochs=1)
+    # A naive student that starts at random asks nothing of its teacher.
+    student: Any = train_naive(digits, context, StudentSettings(family="mobilenetv2"), DistillSettings(), context)
+    assert student["compute"] == compute
+    asked: Any = teach(digits, teacher, context)
+    assert asked["compute"] == compute
+    as_it_is: Any = teach(digits, teacher.model_copy(update={"epochs": 0}), context)
+    assert "compute" not in as_it_is
