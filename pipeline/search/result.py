@@ -96,7 +96,7 @@ def write_best(
     content["targets"] = [target]
     counts = ", ".join(f"{count} {state}" for state, count in count_states(trials).items())
     head = [
-        f"The best of {len(trials)} trials for {target} ({counts}): trial {best.number}.",
+        f"The best of {trials_of(trials)} for {target} ({counts}): trial {best.number}.",
         "Accuracy is the shipped file's, the worst where several ship; the test split had no part in the choice.",
         f"{describe(best, limits)}.",
         *(f"Budget: {name(key)} at most {limit:g} {UNITS.get(key, 'ms')}." for key, limit in limits.items()),
@@ -105,6 +105,10 @@ def write_best(
     comments = "".join(f"# {line}\n" for line in head)
     write_atomic(file, comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
     return file
+
+
+def trials_of(trials: Sequence[Trial]) -> str:
+    return "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
 
 
 def count_states(trials: Sequence[Trial]) -> dict[str, int]:
