@@ -85,7 +85,7 @@ def test_the_result_is_a_recipe_to_run(place: Path, made: Path) -> None:
 def test_the_head_of_the_recipe_tells_what_it_came_from(made: Path) -> None:
     head = " ".join(line for line in (made / "best.yaml").read_text().splitlines() if line.startswith("#"))
     best = max(float(row["validation_accuracy"]) for row in rows(made))
-    assert "best of 1 trial for" in head
+    assert "best of 1 trial for tiny (1 done): trial 1." in head
     assert f"{best:.2%} on the validation split" in head
     assert "size at most 2.5 MB" in head
 
