@@ -83,8 +83,9 @@ def write_best(
     target: str,
     folder: Path,
 ) -> Path | None:
-    """`best.yaml` in `folder`, named for the target: the recipe as its author wrote it with the best trial's values, for the target alone; paths in it
-    lead from its own folder to where they led. None, and no such file, while no trial keeps to the budgets."""
+    """`best.yaml` in `folder`, which is named for the target: the recipe as its author wrote it with the best trial's
+    values, for `target` alone; paths in it lead from its own folder to where they led. None, and no such file, while no
+    trial keeps to the budgets."""
     file, best = folder / "best.yaml", best_trial(trials)
     if best is None:
         file.unlink(missing_ok=True)
