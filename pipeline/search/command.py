@@ -23,6 +23,7 @@ from pipeline.search.result import (
     count_states,
     describe,
     name,
+    trials_of,
     write_best,
     write_trials,
 )
@@ -57,7 +58,7 @@ class Found:
                 f"loosen that budget, or let the search reach smaller students ({self.folder / 'trials.csv'})",
             ]
         return [
-            f"best of {len(self.trials)} trials ({counts}): trial {self.best.number}, "
+            f"best of {trials_of(self.trials)} ({counts}): trial {self.best.number}, "
             f"{describe(self.best, self.limits)}",
             *(f"  {key}: {value}" for key, value in self.best.values.items()),
             f"{self.folder / 'best.yaml'}: a recipe for edgepress run (trials.csv and search.svg beside)",

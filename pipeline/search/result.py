@@ -83,8 +83,9 @@ def write_best(
     target: str,
     folder: Path,
 ) -> Path | None:
-    """`best.yaml`: the recipe as its author wrote it with the best trial's values, for the target alone; paths in it
-    lead from its own folder to where they led. None, and no such file, while no trial keeps to the budgets."""
+    """`best.yaml` in `folder`, which is named for the target: the recipe as its author wrote it with the best trial's
+    values, for `target` alone; paths in it lead from its own folder to where they led. None, and no such file, while no
+    trial keeps to the budgets."""
     file, best = folder / "best.yaml", best_trial(trials)
     if best is None:
         file.unlink(missing_ok=True)
@@ -96,7 +97,7 @@ def write_best(
     content["targets"] = [target]
     counts = ", ".join(f"{count} {state}" for state, count in count_states(trials).items())
     head = [
-        f"The best of {len(trials)} trials for {target} ({counts}): trial {best.number}.",
+        f"The best of {trials_of(trials)} for {folder.name} ({counts}): trial {best.number}.",
         "Accuracy is the shipped file's, the worst where several ship; the test split had no part in the choice.",
         f"{describe(best, limits)}.",
         *(f"Budget: {name(key)} at most {limit:g} {UNITS.get(key, 'ms')}." for key, limit in limits.items()),
@@ -105,6 +106,10 @@ def write_best(
     comments = "".join(f"# {line}\n" for line in head)
     write_atomic(file, comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
     return file
+
+
+def trials_of(trials: Sequence[Trial]) -> str:
+    return "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
 
 
 def count_states(trials: Sequence[Trial]) -> dict[str, int]:

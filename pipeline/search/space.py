@@ -26,9 +26,9 @@ def check_space(recipe: Recipe, space: Space) -> None:
     makes a wrong recipe."""
     for key, parameter in space.items():
         kind = number_type(key)
-        within = [other for other in space if key.startswith(f"{other}.")]
-        if within:
-            raise ValueError(f"search.space: '{within[0]}' is a part of '{key}': search one of them")
+        wholes = [other for other in space if key.startswith(f"{other}.")]
+        if wholes:
+            raise ValueError(f"search.space: '{key}' is a part of '{wholes[0]}': search one of them")
         if parameter.choices is None:
             if kind is None:
                 raise ValueError(f"search.space: '{key}' is no number: give choices instead of low and high")
@@ -82,10 +82,10 @@ def number_type(key: str) -> type[int] | type[float] | None:
     """int or float where that is what the setting `key` takes (others may be allowed besides). Raises ValueError for a
     key that is no setting which can be searched."""
     if not any(key == part or key.startswith(f"{part}.") for part in SEARCHED):
-        hint = _nearest(key, SEARCHED)
-        raise ValueError(
-            f"search.space: '{key}'{hint or ': trials share data and teacher'}; searched are {', '.join(SEARCHED)}"
-        )
+        part = key.split(".")[0]
+        hint = "" if part in Recipe.model_fields else _nearest(part, [known.split(".")[0] for known in SEARCHED])
+        reason = hint or ": trials share data and teacher"
+        raise ValueError(f"search.space: '{key}'{reason}; searched are {', '.join(SEARCHED)}")
     model: type[BaseModel] | None = Recipe
     annotation: Any = None
     for part in key.split("."):
@@ -101,7 +101,7 @@ def number_type(key: str) -> type[int] | type[float] | None:
     return float if float in kinds else int if int in kinds else None
 
 
-def _nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
+def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f": did you mean '{near[0]}'?" if near else ""
 

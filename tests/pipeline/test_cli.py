@@ -16,8 +16,19 @@ from targets.profile import PROFILES, profile_names
 
 ROOT = Path(__file__).parents[2]
 DIGITS = str(ROOT / "recipes/digits-mobilenet.yaml")
-COMMANDS = ["run", "plan", "gate", "validate", "bench", "doctor", "targets list", "targets show", "targets check"]
-HEAVY = ["torch", "timm", "transformers", "onnx", "onnxruntime", "numpy", "pydantic", "matplotlib", "pandas"]
+COMMANDS = [
+    "run",
+    "plan",
+    "gate",
+    "validate",
+    "bench",
+    "search",
+    "doctor",
+    "targets list",
+    "targets show",
+    "targets check",
+]
+HEAVY = ["torch", "timm", "transformers", "onnx", "onnxruntime", "numpy", "pydantic", "matplotlib", "pandas", "optuna"]
 
 
 def call(*arguments: str) -> tuple[int, str]:

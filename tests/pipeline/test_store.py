@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +125,49 @@ def test_a_failed_stage_leaves_no_result_and_keeps_its_checkpoints(context: RunC
     result = context.store.make("teacher", key, Made, resume)
     assert found == ["half way"]
     assert not (result.file.parent / "resume").exists()
+
+
+def test_what_nobody_will_go_on_from_is_discarded(tmp_path: Path) -> None:
+    context = RunContext(Store(tmp_path, discards=(InputError,)))
+
+    def fail(folder: Path, key: str, meter: Meter) -> Made:
+        (folder / "half").write_text("made")
+        raise InputError("given up") if tries else KeyError
+
+    tries: list[str] = []
+    with pytest.raises(KeyError):
+        context.stage("student", {}, Made, fail)
+    assert [file.read_text() for file in tmp_path.rglob("half")] == ["made"]
+    tries.append("again")
+    with pytest.raises(InputError):
+        context.stage("student", {}, Made, fail)
+    assert list((tmp_path / "student").iterdir()) == []
+
+
+def test_of_several_that_want_a_result_one_makes_it(tmp_path: Path) -> None:
+    made: list[str] = []
+    begun = threading.Event()
+
+    def make(folder: Path, key: str, meter: Meter) -> Made:
+        made.append(key)
+        begun.set()
+        time.sleep(0.2)
+        (folder / "weights").write_text("w")
+        return Made(key, folder / "weights")
+
+    found: list[Made] = []
+    first, second = (
+        threading.Thread(target=lambda: found.append(RunContext(Store(tmp_path)).stage("teacher", {}, Made, make)))
+        for _ in range(2)
+    )
+    first.start()
+    assert begun.wait(10)
+    second.start()
+    first.join()
+    second.join()
+    assert len(made) == 1
+    assert found[0] == found[1]
+    assert [file.name for file in (tmp_path / "teacher").iterdir()] == [found[0].file.parent.name]
 
 
 def test_a_result_can_not_point_out_of_its_folder(context: RunContext, tmp_path: Path) -> None:
