@@ -92,7 +92,7 @@ def test_a_student_that_spells_otherwise_is_compared_by_whole_words(
     assert (spelt <= np.minimum(others, reviews.lengths[stored["rows"]] - 2)).all()
     assert (spelt < others).any()
     assert found.correlation is not None
-    assert found.correlation.mean > found.correlation.chance_high
+    assert found.correlation.mean > found.correlation.chance_mean + 0.4
 
 
 def test_a_file_of_another_framework_is_explained_by_occlusion_alone(
@@ -105,7 +105,7 @@ def test_a_file_of_another_framework_is_explained_by_occlusion_alone(
     stored = arrays(found)
     for place, row in enumerate(stored["rows"][:3]):
         assert stored["teacher"][place] == pytest.approx(by_hand(digits, row, weights, bias, stored, place), abs=2e-2)
-    with pytest.raises(InputError, match="has no gradients; use explain.method: occlusion"):
+    with pytest.raises(InputError, match=r"has no gradients; use explain\.method: occlusion"):
         explain(digits, digits, teacher, mobilenet, GRADIENTS, context)
 
 
