@@ -40,8 +40,8 @@ def top_overlap(one: np.ndarray, two: np.ndarray, share: float) -> float:
     if len(one) < LEAST_PARTS or np.ptp(one) == 0 or np.ptp(two) == 0:
         return math.nan
     count = math.ceil(share * len(one))
-    best = [np.argsort(-values, kind="stable")[:count] for values in (one, two)]
-    return len(np.intersect1d(*best)) / count
+    first, second = (np.argsort(-values, kind="stable")[:count] for values in (one, two))
+    return len(np.intersect1d(first, second)) / count
 
 
 def chance_pairs(count: int, seed: int) -> np.ndarray:

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from pipeline.report.figures import ROLES
 from pipeline.words import short
@@ -227,6 +227,7 @@ def losses(networks: dict[str, Any], name: str) -> str:
             axes.plot(epochs, values, color=SERIES[index % len(SERIES)], label=role, marker=".", markersize=4)
         if all(record["train_loss"] > 0 for _, curve in drawn for record in curve):
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("epoch")

@@ -92,7 +92,7 @@ def test_a_student_that_spells_otherwise_is_compared_by_whole_words(
     assert (spelt <= np.minimum(others, reviews.lengths[stored["rows"]] - 2)).all()
     assert (spelt < others).any()
     assert found.correlation is not None
-    assert found.correlation.mean > found.correlation.chance_high
+    assert found.correlation.mean > found.correlation.chance_mean + 0.4
 
 
 def test_a_file_of_another_framework_is_explained_by_occlusion_alone(
