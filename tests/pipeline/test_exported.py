@@ -23,6 +23,7 @@ from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.networks import load_network
 from pipeline.recipe import Recipe, load_recipe
+from pipeline.report.record import without_folders
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings import StudentSettings, TeacherSettings
 from pipeline.store import Store, file_sha256
@@ -141,6 +142,13 @@ def test_a_text_students_tokenizer_comes_along(reviews: PreparedData, context: R
     )
     assert one.fingerprint != other.fingerprint
     assert one.checkpoint_file.read_bytes() == other.checkpoint_file.read_bytes()
+
+
+def test_a_report_does_not_say_where_answers_lay() -> None:
+    said = {"model": "cache:/home/me/answers", "weights": "package:name/w.pth", "path": "/home/me/data", "seed": 1}
+    expected = {"model": "cache:answers", "weights": "package:name/w.pth", "path": "data", "seed": 1}
+    assert without_folders(said) == expected
+    assert without_folders(["onnx:/home/me/model.onnx"]) == ["onnx:model.onnx"]
 
 
 # ---- what does not fit
