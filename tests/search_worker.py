@@ -1,9 +1,10 @@
 """Trials that cost nothing, for tests of the search; run as a module, it is one of several processes that share one."""
 
 import os
+import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.context import RunContext
@@ -90,13 +91,26 @@ def wait_for_others(folder: Path, number: int) -> None:
         time.sleep(0.01)
 
 
+def mortal(context: RunContext, life: list[int]) -> RunContext:
+    """Kills the process, as nothing can be caught, when it has heard of as many epochs as `life` says."""
+
+    def hear(stage: str, phase: str, record: EpochRecord) -> None:
+        assert context.observer is not None
+        context.observer(stage, phase, record)
+        life[0] -= 1
+        if life[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return replace(context, observer=hear)
+
+
 if __name__ == "__main__":
     place, trials, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     wait_for_others(place / "here", int(sys.argv[4]))
-    ended: list[int] = []
+    ended, epochs_to_live = list[int](), [int(sys.argv[5])]
     run_search(
         search_in(place, trials),
-        lambda recipe, context: judge(recipe, context, place / "log", seconds),
+        lambda recipe, context: judge(recipe, mortal(context, epochs_to_live), place / "log", seconds),
         lambda known, last: ended.append(last.number),
     )
     print(*ended)

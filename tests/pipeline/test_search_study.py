@@ -1,6 +1,7 @@
 """Studies: drawn from the seed, kept on disk, shared by processes, and none the worse for a kill."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.recipe import Recipe
 from pipeline.search.result import Trial, best_trial, closest_trial
 from pipeline.search.study import Judge, Judged, Search, run_search
-from tests.search_worker import SPACE, judge, search_in
+from tests.search_worker import EPOCHS, SPACE, judge, search_in
 
 ROOT = Path(__file__).parents[2]
 TOTAL = 14
@@ -33,9 +34,10 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
     return searched(tmp_path_factory.mktemp("alone"))
 
 
-def start(folder: Path, wait: float, total: int = TOTAL, processes: int = 1) -> "subprocess.Popen[str]":
-    """One of several `processes`, which begin together; a trial takes it `wait` seconds."""
-    command = [sys.executable, "-m", "tests.search_worker", *map(str, (folder, total, wait, processes))]
+def start(folder: Path, *, total: int, wait: float = 0.0, processes: int = 1, life: int = 0) -> "subprocess.Popen[str]":
+    """One of several `processes`, which begin together; a trial takes it `wait` seconds, and it is killed after
+    hearing of `life` epochs."""
+    command = [sys.executable, "-m", "tests.search_worker", *map(str, (folder, total, wait, processes, life))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -153,16 +155,14 @@ def test_time_ends_a_search(tmp_path: Path) -> None:
 
 
 def test_a_killed_search_goes_on_to_the_same_trials(tmp_path: Path, trials: list[Trial]) -> None:
-    process = start(tmp_path, wait=0.6)
+    process = start(tmp_path, total=TOTAL, life=2 * EPOCHS + 2)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
     store = tmp_path / ".store" / "student"
-    while process.poll() is None and len(list(store.glob("*/result.json"))) < 2:
-        time.sleep(0.01)
-    while process.poll() is None and not list(store.glob("*.partial/resume/1")):
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
+    assert len(list(store.glob("*/result.json"))) == 2
     half_made = list(store.glob("*.partial"))
-    assert len(half_made) == 1, "the kill came too late"
+    assert len(half_made) == 1
+    assert (half_made[0] / "resume/1").exists()
     assert searched(tmp_path) == trials
     assert not half_made[0].exists()
 
@@ -176,7 +176,7 @@ def test_a_torn_line_of_the_study_is_cut_off(tmp_path: Path, trials: list[Trial]
 
 
 def test_processes_share_a_study_and_what_its_trials_build_on(tmp_path: Path) -> None:
-    processes = [start(tmp_path, wait=0.3, total=8, processes=2) for _ in range(2)]
+    processes = [start(tmp_path, total=8, wait=0.3, processes=2) for _ in range(2)]
     answers = [process.communicate()[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sorted(int(number) for answer in answers for number in answer) == list(range(1, 9))
