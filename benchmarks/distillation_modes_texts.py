@@ -12,7 +12,7 @@ from pipeline.data.prepare import prepare
 from pipeline.distill.cache import cache_teacher
 from pipeline.distill.student import distill
 from pipeline.recipe import load_recipe
-from pipeline.settings import StudentSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
 

@@ -15,7 +15,7 @@ from pipeline.distill.cache import cache_teacher
 from pipeline.distill.student import distill, train_naive
 from pipeline.recipe import Recipe
 from pipeline.results import EpochRecord, NetworkResult, PreparedData
-from pipeline.settings import DistillSettings
+from pipeline.settings.distill import DistillSettings
 from pipeline.store import Store
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does; torch must not be loaded yet

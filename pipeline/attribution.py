@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.combine import EnsembleNetwork
 from pipeline.errors import InputError
-from pipeline.settings import ExplainSettings
+from pipeline.settings.release import ExplainSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

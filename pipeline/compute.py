@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.settings import ComputeSettings
+from pipeline.settings.training import ComputeSettings
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 COMPILERS = ("g++", "clang++", "c++")  # one of which torch.compile calls, where CXX names no other

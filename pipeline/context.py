@@ -10,7 +10,7 @@ from pipeline import scale
 from pipeline.errors import InputError
 from pipeline.progress import SILENT, Curves, Meter, Observer, Reporter
 from pipeline.results import NetworkResult
-from pipeline.settings import ComputeSettings
+from pipeline.settings.training import ComputeSettings
 from pipeline.store import Store
 
 R = TypeVar("R")

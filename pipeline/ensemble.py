@@ -16,7 +16,7 @@ from pipeline.networks import build_network, load_network
 from pipeline.progress import Meter
 from pipeline.recipe import Recipe
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import Ramp
+from pipeline.settings.distill import Ramp
 from pipeline.training import Fit, deterministic, network_result, prepare_torch
 
 HOW = {

@@ -10,7 +10,7 @@ from pipeline.data.batches import evaluation_batches
 from pipeline.networks import device_of
 from pipeline.progress import Meter
 from pipeline.results import PreparedData
-from pipeline.settings import Augmentation
+from pipeline.settings.data import Augmentation
 
 
 def predict(

@@ -22,7 +22,7 @@ from pipeline.networks import device_of, load_network, runs_files
 from pipeline.packages import require_extra
 from pipeline.progress import Meter
 from pipeline.results import ExplainResult, NetworkResult, PreparedData
-from pipeline.settings import ExplainSettings
+from pipeline.settings.release import ExplainSettings
 from pipeline.training import deterministic, prepare_torch, to_device
 
 BATCH = 8  # samples attributed together; each takes tens of passes

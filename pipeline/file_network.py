@@ -23,7 +23,7 @@ from pipeline.model_files import (
     stored_parameters,
 )
 from pipeline.results import PreparedData
-from pipeline.settings import TeacherSettings
+from pipeline.settings.teacher import TeacherSettings
 
 PROBED = 64  # validation samples that show what a file's outputs are
 OFF = 1e-3  # by which the probabilities of a sample may miss a sum of 1: they were rounded, to 16 bits at the least

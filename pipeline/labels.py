@@ -8,7 +8,7 @@ from pipeline.collectives import mean_over
 from pipeline.data.batches import Batch
 from pipeline.data.mix import Mixed, mix
 from pipeline.results import UNLABELLED
-from pipeline.settings import Regularization
+from pipeline.settings.training import Regularization
 from pipeline.training import Moment, Objective
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.packages import PREFIX, package_path
 from pipeline.quiet import quiet
-from pipeline.settings import FileFormat
+from pipeline.settings.teacher import FileFormat
 from pipeline.store import file_sha256
 
 KERAS_FILES = (".keras", ".h5")

@@ -17,7 +17,7 @@ from torch.nn import functional
 from pipeline.combine import EnsembleNetwork
 from pipeline.errors import InputError
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import FILE_FORMATS, STORED
+from pipeline.settings.teacher import FILE_FORMATS, STORED
 
 
 class ImageNetwork(nn.Module):

@@ -7,7 +7,8 @@ from pipeline.errors import InputError
 from pipeline.packages import require_extra
 from pipeline.recipe import Recipe
 from pipeline.results import Format
-from pipeline.settings import DataSettings, Ramp, TransferSettings
+from pipeline.settings.data import DataSettings, TransferSettings
+from pipeline.settings.distill import Ramp
 from pipeline.student import StudentFamily, student_family
 from pipeline.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile

@@ -24,7 +24,8 @@ from pipeline.networks import (
 )
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, NetworkResult, PreparedData
-from pipeline.settings import DistillSettings, PruneSettings
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.student import PruneSettings
 from pipeline.training import (
     Moment,
     Objective,

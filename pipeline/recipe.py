@@ -11,23 +11,13 @@ import yaml
 from pydantic import Field, model_validator
 
 from pipeline.errors import InputError
-from pipeline.settings import (
-    FILE_FORMATS,
-    STORED,
-    CalibrationSettings,
-    ComputeSettings,
-    DataSettings,
-    DistillSettings,
-    EnsembleSettings,
-    ExplainSettings,
-    ImageInput,
-    PruneSettings,
-    Ramp,
-    SearchSettings,
-    StudentSettings,
-    TeacherSettings,
-    TextInput,
-)
+from pipeline.settings.data import DataSettings, ImageInput, TextInput
+from pipeline.settings.distill import DistillSettings, Ramp
+from pipeline.settings.release import CalibrationSettings, ExplainSettings
+from pipeline.settings.search import SearchSettings
+from pipeline.settings.student import PruneSettings, StudentSettings
+from pipeline.settings.teacher import FILE_FORMATS, STORED, EnsembleSettings, TeacherSettings
+from pipeline.settings.training import ComputeSettings
 from targets.profile import Budgets, Task
 from targets.strict import Strict, parse, read_yaml
 

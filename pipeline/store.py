@@ -158,7 +158,7 @@ class Store:
         work = self.work_folder(stage, key)
         final = work.with_suffix("")
         final.parent.mkdir(parents=True, exist_ok=True)
-        lock = final.with_name(final.name + ".lock")
+        lock = work.with_suffix(".lock")
         with FileLock(lock):  # the kernel frees it when its process dies
             try:
                 if self.find(stage, key, kind) is None:
@@ -185,8 +185,9 @@ class Store:
     def reopen(self, stage: str, key: str) -> None:
         """Makes a result unfinished: the next `make` is handed its folder as it is, and may keep what it can use."""
         work = self.work_folder(stage, key)
-        shutil.rmtree(work, ignore_errors=True)
-        work.with_suffix("").rename(work)
+        with FileLock(work.with_suffix(".lock")):
+            shutil.rmtree(work, ignore_errors=True)
+            work.with_suffix("").rename(work)
 
 
 def _with_paths(value: Any, change: Callable[[Path], Path]) -> Any:

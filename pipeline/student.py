@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import InputError
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import StudentSettings
+from pipeline.settings.student import StudentSettings
 from targets.profile import Task
 
 PIXEL_CENTRE = 127.5  # of pixels 0..255: one mean and one scale for all channels, which 8-bit integers hold exactly

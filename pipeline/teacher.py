@@ -16,7 +16,7 @@ from pipeline.model_files import model_path, tensorflow_version
 from pipeline.networks import ImageNetwork, TextNetwork, build_network
 from pipeline.progress import Meter
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import TeacherSettings
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.training import Schedule, deterministic, fit, network_result, prepare_torch, samples_of
 from pipeline.weights import (
     image_normalisation,

@@ -37,7 +37,8 @@ from pipeline.metrics import accuracy
 from pipeline.networks import count_macs, count_parameters, device_of, example_inputs, runs_files, save_network
 from pipeline.progress import Meter
 from pipeline.results import EpochRecord, NetworkResult, PreparedData, Role
-from pipeline.settings import Augmentation, ComputeSettings, Regularization
+from pipeline.settings.data import Augmentation
+from pipeline.settings.training import ComputeSettings, Regularization
 
 SETTLING = 1024  # training samples that batch normalisation's statistics are measured on
 WARM_UP = 0.1  # share of training during which the learning rate rises

@@ -10,7 +10,8 @@ from pipeline.errors import InputError
 from pipeline.model_files import file_identity, model_path
 from pipeline.packages import PREFIX, package_path
 from pipeline.quiet import quiet
-from pipeline.settings import StudentSettings, TeacherSettings
+from pipeline.settings.student import StudentSettings
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import file_sha256
 
 if TYPE_CHECKING:

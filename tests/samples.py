@@ -13,7 +13,7 @@ from pipeline.data.samples import Contents
 from pipeline.data.sources import open_source
 from pipeline.packages import package_folder
 from pipeline.results import PreparedData
-from pipeline.settings import DataSettings
+from pipeline.settings.data import DataSettings
 from pipeline.store import fingerprint
 from targets.profile import Task
 

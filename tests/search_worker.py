@@ -14,7 +14,7 @@ from pipeline.recipe import Recipe
 from pipeline.results import EpochRecord
 from pipeline.search.space import Space
 from pipeline.search.study import Judged, Search, run_search
-from pipeline.settings import Hyperparameter
+from pipeline.settings.search import Hyperparameter
 
 EPOCHS = 3
 SPACE: Space = {

@@ -3,7 +3,7 @@ student sees exactly what the teacher judged, whatever the batch."""
 
 import numpy as np
 
-from pipeline.settings import Augmentation, RandAugment
+from pipeline.settings.data import Augmentation, RandAugment
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, the step of SplitMix64
 

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline import scale
 from pipeline.data.augment import augment
 from pipeline.results import PreparedData
-from pipeline.settings import Augmentation
+from pipeline.settings.data import Augmentation
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,7 +20,7 @@ from pipeline.data.samples import (
     table_samples,
 )
 from pipeline.errors import InputError
-from pipeline.settings import DataSettings
+from pipeline.settings.data import DataSettings
 from pipeline.store import file_sha256
 from targets.profile import Task
 

@@ -18,7 +18,7 @@ from pipeline.data.files import existing, files_sha256, storage_errors
 from pipeline.data.samples import NO_LABEL, Contents, Samples, Source
 from pipeline.errors import InputError
 from pipeline.packages import package_path
-from pipeline.settings import DataSettings
+from pipeline.settings.data import DataSettings
 from pipeline.store import file_sha256
 from targets.profile import Task
 

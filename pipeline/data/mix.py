@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.batches import Batch
-from pipeline.settings import Regularization
+from pipeline.settings.training import Regularization
 
 _MIXING = 0x4D495853  # sets these draws apart from others of the same seed
 

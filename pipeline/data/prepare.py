@@ -21,7 +21,7 @@ from pipeline.data.split import split, stratified_sample
 from pipeline.errors import InputError
 from pipeline.progress import Meter
 from pipeline.results import PreparedData, SplitName
-from pipeline.settings import DataSettings, ImageInput, TextInput
+from pipeline.settings.data import DataSettings, ImageInput, TextInput
 from targets.profile import Task
 
 

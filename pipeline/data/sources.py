@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.data import hub, images, texts
 from pipeline.data.samples import Source
 from pipeline.errors import InputError
-from pipeline.settings import DataSettings
+from pipeline.settings.data import DataSettings
 from targets.profile import Task
 
 _EVERY = {"source", "limit", "split"}  # settings that every source takes

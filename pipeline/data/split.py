@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.results import SplitName
-from pipeline.settings import Split
+from pipeline.settings.data import Split
 
 _TEST, _VALIDATION, _SAMPLE = range(3)  # streams of random numbers, so that no draw moves another
 

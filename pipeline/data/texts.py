@@ -15,7 +15,7 @@ from pipeline.data.files import existing, files_sha256
 from pipeline.data.samples import Contents, Samples, Source, check_columns, table_samples
 from pipeline.errors import InputError
 from pipeline.packages import package_path
-from pipeline.settings import DataSettings
+from pipeline.settings.data import DataSettings
 from pipeline.store import file_sha256
 from targets.profile import Task
 

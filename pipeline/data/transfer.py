@@ -23,7 +23,7 @@ from pipeline.data.texts import load_tokenizer, piece_chunks
 from pipeline.errors import InputError
 from pipeline.progress import Meter
 from pipeline.results import UNLABELLED, PreparedData, SplitName
-from pipeline.settings import DataSettings, TransferSettings
+from pipeline.settings.data import DataSettings, TransferSettings
 
 
 @dataclass

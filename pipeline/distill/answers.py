@@ -17,7 +17,8 @@ from pipeline.distill.overlap import AheadTeacher, ahead_teacher, shown_ahead
 from pipeline.labels import label_loss
 from pipeline.networks import load_network
 from pipeline.results import CacheResult, NetworkResult, PreparedData
-from pipeline.settings import Augmentation, DistillSettings, Refresh
+from pipeline.settings.data import Augmentation
+from pipeline.settings.distill import DistillSettings, Refresh
 from pipeline.training import Moment, Schedule
 
 Ask = Callable[[Batch], Tensor]  # batch on its device -> the teacher's logits [B, classes]

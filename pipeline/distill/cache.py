@@ -13,7 +13,7 @@ from pipeline.evaluate import predict
 from pipeline.networks import load_network
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, NetworkResult, PreparedData
-from pipeline.settings import DistillSettings
+from pipeline.settings.distill import DistillSettings
 from pipeline.training import deterministic, prepare_torch
 
 STAGE = "teacher-cache"

@@ -5,7 +5,7 @@ from pipeline.distill.cache import cache_teacher
 from pipeline.distill.stored import is_stored, stored_cache
 from pipeline.distill.student import distill
 from pipeline.results import CacheResult, NetworkResult, PreparedData
-from pipeline.settings import DistillSettings
+from pipeline.settings.distill import DistillSettings
 
 
 def guide_of(

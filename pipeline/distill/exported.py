@@ -25,7 +25,7 @@ from pipeline.integrity import MANIFEST, bundle_files, json_text
 from pipeline.networks import load_network
 from pipeline.recipe import Recipe
 from pipeline.results import Accuracy, AnswerForm, CacheResult, EpochRecord, NetworkResult, PreparedData, Shard
-from pipeline.settings import Augmentation
+from pipeline.settings.data import Augmentation
 from pipeline.store import file_sha256, write_atomic
 from pipeline.training import deterministic, prepare_torch
 from targets.profile import Task

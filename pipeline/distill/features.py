@@ -13,7 +13,7 @@ from torch.nn import functional
 from pipeline.distill.inside import FrozenTeacher, Guide, Seen, masked_mean, watch
 from pipeline.errors import InputError
 from pipeline.networks import ImageNetwork, TextNetwork
-from pipeline.settings import FeatureMatch
+from pipeline.settings.distill import FeatureMatch
 
 
 def hint_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:

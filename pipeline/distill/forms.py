@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.results import AnswerForm, PreparedData
-from pipeline.settings import DistillSettings, Ramp
+from pipeline.settings.distill import DistillSettings, Ramp
 
 LARGEST = float(np.finfo(np.float16).max)
 

@@ -20,7 +20,7 @@ from pipeline.distill.shards import checked, fill_shards, read_parts
 from pipeline.networks import build_network, device_of, example_inputs
 from pipeline.progress import Meter
 from pipeline.results import HiddenOutput, HiddenResult, NetworkResult, PreparedData
-from pipeline.settings import DistillSettings
+from pipeline.settings.distill import DistillSettings
 from pipeline.training import deterministic, prepare_torch
 
 STAGE = "teacher-hidden"

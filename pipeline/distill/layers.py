@@ -16,7 +16,7 @@ from torch.nn import functional
 from pipeline.distill.inside import FrozenTeacher, Guide, Seen, masked_mean
 from pipeline.errors import InputError
 from pipeline.networks import TextNetwork
-from pipeline.settings import LayerLosses
+from pipeline.settings.distill import LayerLosses
 
 MOST_RELATION_HEADS = 48  # Wang et al. 2021 take 48 for base-size teachers
 APART = -1e9  # a score that a softmax turns to 0

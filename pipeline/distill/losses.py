@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.settings import Ramp
+from pipeline.settings.distill import Ramp
 
 SoftLoss = Callable[[Tensor, Tensor, float], Tensor]  # (student's logits, teacher's logits, temperature)
 

@@ -13,7 +13,7 @@ from pipeline.distill.narrow import take_narrower
 from pipeline.errors import InputError
 from pipeline.networks import ImageNetwork, TextNetwork, build_network, load_network
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import StudentSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.weights import load_image_weights
 
 SIZES = {"hidden": "hidden_size", "heads": "num_attention_heads", "feed_forward": "intermediate_size"}

@@ -22,7 +22,9 @@ from pipeline.integrity import MANIFEST
 from pipeline.metrics import accuracy
 from pipeline.model_files import model_path
 from pipeline.results import AnswerForm, CacheResult, NetworkResult, PreparedData
-from pipeline.settings import STORED, Augmentation, DistillSettings, TeacherSettings
+from pipeline.settings.data import Augmentation
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.teacher import STORED, TeacherSettings
 from pipeline.store import file_sha256, fingerprint
 
 

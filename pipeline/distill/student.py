@@ -21,7 +21,8 @@ from pipeline.labels import learn_labels
 from pipeline.networks import example_inputs
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, EpochRecord, HiddenResult, NetworkResult, PreparedData
-from pipeline.settings import DistillSettings, StudentSettings
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.student import student_architecture, student_name
 from pipeline.training import Fit, Objective, Schedule, fit, network_result, prepare_torch, samples_of
 from pipeline.weights import weights_identity

@@ -17,7 +17,7 @@ from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.onnx_graph import name_nodes, quantize_io, store_weights_in_16_bits
 from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings import CalibrationSettings
+from pipeline.settings.release import CalibrationSettings
 from targets.profile import Quantization
 
 # Operators that onnxruntime's CPU has no 8-bit kernel for (it would dequantize, compute, and round once more), and

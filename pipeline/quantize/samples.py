@@ -5,7 +5,7 @@ from calibration.select import select
 from calibration.stream import SampleStream
 from pipeline.feeds import feeds
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings import CalibrationSettings
+from pipeline.settings.release import CalibrationSettings
 from targets.runtimes.base import RuntimeOptions, open_model
 
 # An image input's range is known, not measured: scale 1, zero point 0 or -128. Apps that feed a uint8 input hand over

@@ -15,7 +15,7 @@ from pipeline.quantize.graph import read_graph
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings import CalibrationSettings
+from pipeline.settings.release import CalibrationSettings
 from targets.profile import IoType, Quantization
 from targets.runtimes.base import RuntimeOptions, open_model
 

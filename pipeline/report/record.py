@@ -28,7 +28,7 @@ from pipeline.results import (
     TargetFile,
     vocabulary_size,
 )
-from pipeline.settings import FILE_FORMATS, STORED
+from pipeline.settings.teacher import FILE_FORMATS, STORED
 from pipeline.store import library_versions
 from pipeline.words import short
 from targets.machine import describe_machine

@@ -30,7 +30,7 @@ from pipeline.search.result import (
 from pipeline.search.space import default_space, outermost, with_values
 from pipeline.search.study import Search, run_search
 from pipeline.search.trial import judge, limits
-from pipeline.settings import SearchSettings
+from pipeline.settings.search import SearchSettings
 from pipeline.store import Store
 from targets.machine import describe_machine
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from pipeline.recipe import read_recipe, set_setting
-from pipeline.settings import FILE_FORMATS
+from pipeline.settings.teacher import FILE_FORMATS
 from pipeline.store import write_atomic
 from pipeline.words import short
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from pipeline.errors import InputError
 from pipeline.recipe import Recipe, set_setting
-from pipeline.settings import Hyperparameter, Ramp
+from pipeline.settings.distill import Ramp
+from pipeline.settings.search import Hyperparameter
 from targets.errors import TargetError
 from targets.strict import model_in, parse
 

@@ -27,7 +27,7 @@ from pipeline.recipe import Recipe
 from pipeline.results import EpochRecord
 from pipeline.search.result import State, Trial
 from pipeline.search.space import Space, number_type, rounded, value_of, with_values
-from pipeline.settings import Hyperparameter
+from pipeline.settings.search import Hyperparameter
 from pipeline.store import Store
 
 UNJUDGED = 5  # trials within the budgets before any other is given up
@@ -52,7 +52,7 @@ Judge = Callable[[Recipe, RunContext], Judged]
 @dataclass(frozen=True)
 class Search:
     """`name` is one for each recipe, space and target, so that no study mixes two; `folder` holds the studies of a
-    recipe. `total` and `minutes` as in `pipeline.settings.SearchSettings`."""
+    recipe. `total` and `minutes` as in `pipeline.settings.search.SearchSettings`."""
 
     recipe: Recipe
     space: Space

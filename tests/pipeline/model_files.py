@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.recipe import Recipe
 from pipeline.results import PreparedData
-from pipeline.settings import TeacherSettings
+from pipeline.settings.teacher import TeacherSettings
 
 CLASSES, SIDE = 10, 32
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.feeds import feeds
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings import CalibrationSettings
+from pipeline.settings.release import CalibrationSettings
 from targets.runtimes.base import Model, RuntimeOptions, open_model
 
 FEW = CalibrationSettings(samples=32)

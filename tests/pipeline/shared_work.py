@@ -21,7 +21,9 @@ from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.progress import Meter
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import Augmentation, DistillSettings, FeatureMatch, Refresh, Regularization
+from pipeline.settings.data import Augmentation
+from pipeline.settings.distill import DistillSettings, FeatureMatch, Refresh
+from pipeline.settings.training import Regularization
 from pipeline.store import Store
 from pipeline.training import Moment, Objective, Schedule, fit, network_result
 

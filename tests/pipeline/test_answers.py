@@ -15,7 +15,9 @@ from pipeline.distill.answers import LearnAnswers, TeacherAnswers, student_sched
 from pipeline.distill.losses import mixed_answers, soft_target_loss
 from pipeline.labels import learn_labels
 from pipeline.results import PreparedData
-from pipeline.settings import Augmentation, DistillSettings, Regularization
+from pipeline.settings.data import Augmentation
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.training import Regularization
 from pipeline.training import Moment
 
 START = Moment(0, 0.0)

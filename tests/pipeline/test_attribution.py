@@ -15,7 +15,7 @@ from pipeline.combine import EnsembleNetwork
 from pipeline.data.spans import common_parts, summed
 from pipeline.errors import InputError
 from pipeline.explain import pooled
-from pipeline.settings import ExplainSettings
+from pipeline.settings.release import ExplainSettings
 
 GRADIENTS = ExplainSettings(grid=4, steps=64)
 TAKING_AWAY = ExplainSettings(grid=4, method="occlusion")

@@ -16,7 +16,7 @@ from pipeline.data.prepare import prepare
 from pipeline.errors import InputError
 from pipeline.report.audit import audit
 from pipeline.results import PreparedData
-from pipeline.settings import DataSettings, ImageInput, TextInput
+from pipeline.settings.data import DataSettings, ImageInput, TextInput
 from targets.profile import Budgets
 from tests import releases
 from tests.samples import contents, table

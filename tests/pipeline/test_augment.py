@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data.augment import augment
-from pipeline.settings import Augmentation
+from pipeline.settings.data import Augmentation
 
 SIDE = 20
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, SIDE, SIDE, 3), dtype=np.uint8)

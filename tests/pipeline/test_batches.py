@@ -7,7 +7,7 @@ import torch
 from pipeline.data.augment import augment
 from pipeline.data.batches import Batch, evaluation_batches, training_batches
 from pipeline.results import PreparedData
-from pipeline.settings import Augmentation
+from pipeline.settings.data import Augmentation
 
 MOVED = Augmentation(shift=0.1, mirror=True)
 

@@ -8,7 +8,7 @@ from pipeline.distill.chain import guide_of
 from pipeline.distill.student import distill, train_naive
 from pipeline.networks import load_network
 from pipeline.results import PreparedData
-from pipeline.settings import StudentSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.student import student_architecture
 from tests.pipeline.trained import IMAGE_DISTILLING, IMAGE_STUDENT, image_cache, image_student, image_teacher
 

@@ -21,7 +21,10 @@ from pipeline.networks import save_network
 from pipeline.progress import Meter
 from pipeline.recipe import Recipe
 from pipeline.results import PreparedData
-from pipeline.settings import ComputeSettings, DistillSettings, Regularization, StudentSettings, TeacherSettings
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.student import StudentSettings
+from pipeline.settings.teacher import TeacherSettings
+from pipeline.settings.training import ComputeSettings, Regularization
 from pipeline.store import Store
 from pipeline.teacher import teach
 from pipeline.training import Fit, Moment, Schedule, fit

@@ -19,7 +19,8 @@ from pipeline.labels import learn_labels
 from pipeline.networks import example_inputs, load_network
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, NetworkResult, PreparedData
-from pipeline.settings import Augmentation, StudentSettings
+from pipeline.settings.data import Augmentation
+from pipeline.settings.student import StudentSettings
 from pipeline.store import Store
 from pipeline.student import student_architecture
 from pipeline.training import Moment, fit

@@ -16,7 +16,8 @@ from pipeline.networks import load_network
 from pipeline.plan import describe_plan, make_plan
 from pipeline.recipe import load_recipe
 from pipeline.results import PreparedData
-from pipeline.settings import DataSettings, ImageInput, TeacherSettings, TextInput
+from pipeline.settings.data import DataSettings, ImageInput, TextInput
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.teacher import teach
 from tests.pipeline.test_prepare import MODEL, csv_of, folder_of, images, reviews_of, save, shade, texts, words_of
 from tests.pipeline.test_recipe import minimal, write

@@ -20,7 +20,9 @@ from pipeline.plan import describe_plan, make_plan
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.run import train
-from pipeline.settings import Augmentation, DistillSettings, TeacherSettings
+from pipeline.settings.data import Augmentation
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach
 from tests.pipeline.model_files import fitted, image_file, recipe, settings, worn

@@ -13,7 +13,9 @@ from pipeline.explain import explain, explained_rows
 from pipeline.plan import describe_plan, make_plan
 from pipeline.recipe import load_recipe
 from pipeline.results import ExplainResult, NetworkResult, PreparedData
-from pipeline.settings import ExplainSettings, TeacherSettings, TextInput
+from pipeline.settings.data import TextInput
+from pipeline.settings.release import ExplainSettings
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.teacher import teach
 from pipeline.vocabulary import trim_vocabulary
 from targets.errors import TargetError

@@ -25,7 +25,8 @@ from pipeline.networks import load_network
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.report.record import without_folders
 from pipeline.results import CacheResult, NetworkResult, PreparedData
-from pipeline.settings import StudentSettings, TeacherSettings
+from pipeline.settings.student import StudentSettings
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store, file_sha256
 from pipeline.teacher import teach, teacher_tokenizer
 from tests.networks import untrained

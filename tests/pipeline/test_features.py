@@ -18,7 +18,9 @@ from pipeline.errors import InputError
 from pipeline.labels import learn_labels
 from pipeline.networks import ImageNetwork, load_network
 from pipeline.results import PreparedData
-from pipeline.settings import DistillSettings, FeatureMatch, Regularization, StudentSettings
+from pipeline.settings.distill import DistillSettings, FeatureMatch
+from pipeline.settings.student import StudentSettings
+from pipeline.settings.training import Regularization
 from pipeline.training import Moment
 from tests.networks import untrained
 from tests.pipeline.test_networks import MOBILENET, described

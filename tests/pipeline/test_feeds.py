@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.feeds import feeds, preprocess_settings, special_ids
 from pipeline.packages import package_folder
 from pipeline.results import PreparedData
-from pipeline.settings import DataSettings, ImageInput, TextInput
+from pipeline.settings.data import DataSettings, ImageInput, TextInput
 from pipeline.store import Store
 from targets.runtimes.base import TensorSpec
 

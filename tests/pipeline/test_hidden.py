@@ -25,7 +25,8 @@ from pipeline.distill.student import distill
 from pipeline.errors import InputError
 from pipeline.networks import example_inputs
 from pipeline.results import HiddenResult, NetworkResult, PreparedData
-from pipeline.settings import DistillSettings, StudentSettings
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.store import Store
 from pipeline.student import student_architecture
 from pipeline.training import Moment

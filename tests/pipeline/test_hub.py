@@ -12,7 +12,7 @@ from pipeline.data.images import read_pixels
 from pipeline.data.samples import Source, class_names
 from pipeline.data.sources import open_source
 from pipeline.errors import InputError
-from pipeline.settings import DataSettings
+from pipeline.settings.data import DataSettings
 from targets.profile import Task
 
 IMAGE: Task = "image-classification"

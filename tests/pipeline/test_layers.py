@@ -30,7 +30,9 @@ from pipeline.errors import InputError
 from pipeline.networks import TextNetwork, build_network, load_network
 from pipeline.recipe import Recipe
 from pipeline.results import PreparedData
-from pipeline.settings import DistillSettings, FeatureMatch, LayerLosses, Regularization, StudentSettings
+from pipeline.settings.distill import DistillSettings, FeatureMatch, LayerLosses
+from pipeline.settings.student import StudentSettings
+from pipeline.settings.training import Regularization
 from pipeline.store import Store
 from pipeline.training import Fit, Moment, Schedule
 from targets.errors import TargetError

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from pipeline.distill.losses import at, correlation_loss, logit_loss, mixed_answers, soft_target_loss
-from pipeline.settings import Ramp
+from pipeline.settings.distill import Ramp
 
 logits = st.lists(st.lists(st.floats(-20, 20, width=32), min_size=3, max_size=3), min_size=1, max_size=5)
 

@@ -19,7 +19,7 @@ from pipeline.export.metadata_schema import AssociatedFile, ModelMetadata, Tenso
 from pipeline.feeds import feeds
 from pipeline.quantize.tflite import quantize_tflite
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings import CalibrationSettings
+from pipeline.settings.release import CalibrationSettings
 from pipeline.store import file_sha256
 from targets.profile import IoType, Quantization, RuntimeName
 from targets.runtimes.base import Model, RuntimeOptions, open_model

@@ -14,7 +14,7 @@ from pipeline.distill.start import start_student
 from pipeline.evaluate import predict
 from pipeline.networks import TextNetwork, load_network, save_network
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import StudentSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.student import student_architecture
 from tests.networks import untrained
 from tests.pipeline.trained import text_teacher

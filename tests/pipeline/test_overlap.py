@@ -27,7 +27,8 @@ from pipeline.distill.student import distill
 from pipeline.errors import InputError
 from pipeline.progress import Meter
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import DistillSettings, StudentSettings
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.store import Store
 from pipeline.training import Moment, fit
 from tests.networks import untrained

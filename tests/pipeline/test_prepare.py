@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.packages import package_folder
 from pipeline.progress import Reporter
 from pipeline.results import PreparedData
-from pipeline.settings import DataSettings, ImageInput, Split, TextInput
+from pipeline.settings.data import DataSettings, ImageInput, Split, TextInput
 from pipeline.store import Store
 from tests.pipeline.test_sources import small_fashion
 

@@ -12,7 +12,7 @@ from pipeline.evaluate import predict
 from pipeline.networks import body_shapes, count_macs, count_parameters, example_inputs, load_network
 from pipeline.prune import prune
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings import PruneSettings
+from pipeline.settings.student import PruneSettings
 from pipeline.store import Store
 from tests.pipeline.trained import (
     IMAGE_DISTILLING,

@@ -16,7 +16,7 @@ from pipeline.quantize.graph import read_graph
 from pipeline.quantize.inspect import float_operators, layer_weights, weight_bytes
 from pipeline.quantize.onnx import preset_for, quantize_onnx
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings import CalibrationSettings
+from pipeline.settings.release import CalibrationSettings
 from pipeline.store import Store
 from targets.profile import Quantization
 from tests.pipeline.quantized import FEW, likeness, opened, scores_of, without_padding

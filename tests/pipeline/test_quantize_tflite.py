@@ -15,7 +15,7 @@ from pipeline.quantize.onnx import quantize_onnx
 from pipeline.quantize.samples import calibration_stream
 from pipeline.quantize.tflite import _calibrate, quantize_tflite
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings import CalibrationSettings
+from pipeline.settings.release import CalibrationSettings
 from pipeline.store import Store
 from targets.profile import Quantization
 from tests.pipeline.quantized import FEW, likeness, opened, scores_of, without_padding

@@ -16,7 +16,8 @@ from pipeline.distill.cache import cache_teacher
 from pipeline.distill.student import distill
 from pipeline.progress import Meter
 from pipeline.results import PreparedData
-from pipeline.settings import Augmentation, DistillSettings, Refresh
+from pipeline.settings.data import Augmentation
+from pipeline.settings.distill import DistillSettings, Refresh
 from pipeline.training import Fit, Moment, fit
 from tests.pipeline.test_training import same, small
 from tests.pipeline.trained import IMAGE_DISTILLING, IMAGE_STUDENT, image_cache, image_teacher

@@ -11,7 +11,7 @@ from pipeline.errors import USER_ERRORS, InputError
 from pipeline.recipe import Recipe, load_recipe, set_setting
 from pipeline.search.result import Trial, write_best
 from pipeline.search.space import check_space, default_space, number_type, outermost, rounded, with_values
-from pipeline.settings import Hyperparameter
+from pipeline.settings.search import Hyperparameter
 
 ROOT = Path(__file__).parents[2]
 READY = sorted((ROOT / "recipes").glob("*.yaml"))

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.cache_settings import CacheSettings
 from pipeline.context import RunContext
 from pipeline.data.batches import Batch, evaluation_batches
 from pipeline.distill import cache as caching
@@ -27,7 +26,9 @@ from pipeline.errors import InputError
 from pipeline.networks import load_network
 from pipeline.progress import Reporter
 from pipeline.results import AnswerForm, CacheResult, NetworkResult, PreparedData
-from pipeline.settings import DistillSettings, StudentSettings
+from pipeline.settings.cache import CacheSettings
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.store import Store, file_sha256
 from pipeline.teacher import teach
 from pipeline.training import Moment

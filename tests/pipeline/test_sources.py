@@ -15,7 +15,7 @@ from pipeline.data.images import FASHION_CLASSES, FASHION_FILES, read_pixels
 from pipeline.data.samples import Samples, class_names
 from pipeline.data.sources import SOURCES, open_source
 from pipeline.errors import InputError
-from pipeline.settings import DataSettings
+from pipeline.settings.data import DataSettings
 from targets.profile import Task
 from tests.samples import contents, table
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.data.split import split, stratified_sample
 from pipeline.errors import InputError
-from pipeline.settings import Split
+from pipeline.settings.data import Split
 
 shares = st.floats(0.05, 0.45)
 class_sizes = st.lists(st.integers(3, 60), min_size=2, max_size=6)

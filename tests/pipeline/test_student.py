@@ -9,7 +9,7 @@ from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.networks import build_network, example_inputs
 from pipeline.results import PreparedData
-from pipeline.settings import StudentSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.student import STUDENTS, student_architecture, student_family, student_name
 from tests.pipeline.trained import image_teacher, text_teacher
 

@@ -17,7 +17,7 @@ from pipeline.metrics import accuracy
 from pipeline.networks import build_network, load_network, timm_body
 from pipeline.packages import package_folder, package_path
 from pipeline.results import PreparedData
-from pipeline.settings import TeacherSettings
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_name, teacher_tokenizer
 from pipeline.weights import load_image_weights, read_tensors

@@ -21,7 +21,9 @@ from pipeline.metrics import accuracy
 from pipeline.networks import load_network
 from pipeline.recipe import load_recipe
 from pipeline.results import PreparedData
-from pipeline.settings import DistillSettings, StudentSettings, TeacherSettings
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.student import StudentSettings
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.student import student_architecture
 from pipeline.teacher import teach, teacher_tokenizer
 from targets.errors import TargetError

@@ -15,7 +15,7 @@ from pipeline.plan import make_plan
 from pipeline.progress import Meter, Reporter
 from pipeline.recipe import load_recipe
 from pipeline.results import EpochRecord, NetworkResult, PreparedData
-from pipeline.settings import TeacherSettings
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach
 from pipeline.tracking import Tracking, track

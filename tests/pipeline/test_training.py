@@ -16,7 +16,8 @@ from pipeline.metrics import accuracy
 from pipeline.networks import build_network
 from pipeline.progress import Meter
 from pipeline.results import EpochRecord, PreparedData
-from pipeline.settings import Augmentation, Regularization
+from pipeline.settings.data import Augmentation
+from pipeline.settings.training import Regularization
 from pipeline.training import WARM_UP, Fit, Moment, Schedule, fit, learning_rate, samples_of
 from tests.pipeline.test_networks import BERT, MOBILENET
 

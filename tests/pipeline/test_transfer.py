@@ -30,7 +30,10 @@ from pipeline.labels import label_loss, learn_labels
 from pipeline.progress import Meter
 from pipeline.recipe import Recipe
 from pipeline.results import UNLABELLED, NetworkResult, PreparedData
-from pipeline.settings import Augmentation, DistillSettings, Regularization, StudentSettings, TransferSettings
+from pipeline.settings.data import Augmentation, TransferSettings
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.student import StudentSettings
+from pipeline.settings.training import Regularization
 from pipeline.training import Fit, Moment, Schedule, fit
 from tests.networks import untrained
 from tests.pipeline.test_answers import ANSWERS, CACHE, Reading, batch_of_4

@@ -21,7 +21,7 @@ from pipeline.data.transfer import add_transfer
 from pipeline.errors import InputError
 from pipeline.progress import Reporter
 from pipeline.results import UNLABELLED, PreparedData
-from pipeline.settings import DataSettings, Split, TransferSettings
+from pipeline.settings.data import DataSettings, Split, TransferSettings
 from pipeline.store import Store
 from tests.pipeline.test_prepare import csv_of, folder_of, images, reviews_of, save, shade, texts, words_of
 from tests.samples import table

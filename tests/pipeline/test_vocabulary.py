@@ -35,7 +35,7 @@ from pipeline.progress import SILENT
 from pipeline.recipe import load_recipe
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.run import run
-from pipeline.settings import TextInput
+from pipeline.settings.data import TextInput
 from pipeline.store import Store
 from pipeline.vocabulary import kept_pieces, piece_counts, smaller_tokenizer, trim_vocabulary
 from targets.profile import PROFILES

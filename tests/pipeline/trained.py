@@ -4,7 +4,10 @@ from pipeline.context import RunContext
 from pipeline.distill.cache import cache_teacher
 from pipeline.distill.student import distill
 from pipeline.results import CacheResult, NetworkResult, PreparedData
-from pipeline.settings import Augmentation, DistillSettings, StudentSettings, TeacherSettings
+from pipeline.settings.data import Augmentation
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.student import StudentSettings
+from pipeline.settings.teacher import TeacherSettings
 from pipeline.teacher import teach
 
 IMAGE_TEACHER = TeacherSettings(

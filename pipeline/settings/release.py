@@ -1,0 +1,42 @@
+"""What a recipe says of calibration, and of explaining what was made."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from targets.strict import Strict
+
+
+class CalibrationSettings(Strict):
+    """Training samples for static INT8."""
+
+    samples: int = Field(default=256, ge=1, le=100_000)
+    method: Literal["minmax", "percentile", "entropy"] = "minmax"  # of onnxruntime; LiteRT's quantizer uses min-max
+    seed: int = Field(default=0, ge=0)
+
+
+class ExplainSettings(Strict):
+    """Whether teacher and student decide for the same reasons: their attributions of `samples` test samples, drawn with
+    `seed` and stratified by class, compared (`pipeline.explain`).
+
+    `integrated_gradients` adds up gradients in `steps` steps from nothing to the input; `occlusion` takes away a square
+    of `window` cells, or `window` word pieces, at a time and needs no gradients. Attributions of images are summed over
+    `grid` x `grid` cells. `top` is the share of the input that counts as what decided most.
+    """
+
+    samples: int = Field(default=64, ge=10, le=100_000)
+    method: Literal["integrated_gradients", "occlusion"] = "integrated_gradients"
+    steps: int = Field(default=64, ge=8, le=1000)
+    window: int = Field(default=1, ge=1, le=64)
+    grid: int = Field(default=8, ge=2, le=64)
+    top: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _settings_of_the_method(self) -> "ExplainSettings":
+        other = {"integrated_gradients": "window", "occlusion": "steps"}[self.method]
+        if other in self.model_fields_set and getattr(self, other) != type(self).model_fields[other].default:
+            raise ValueError(f"{other} is no setting of method {self.method}; remove it")
+        if self.window > self.grid:
+            raise ValueError(f"window {self.window} is wider than the grid of {self.grid} cells")
+        return self
