@@ -186,8 +186,9 @@ class Store:
         """Makes a result unfinished: the next `make` is handed its folder as it is, and may keep what it can use."""
         work = self.work_folder(stage, key)
         with FileLock(work.with_suffix(".lock")):
-            shutil.rmtree(work, ignore_errors=True)
-            work.with_suffix("").rename(work)
+            if work.with_suffix("").exists():  # else another process has done so
+                shutil.rmtree(work, ignore_errors=True)
+                work.with_suffix("").rename(work)
 
 
 def _with_paths(value: Any, change: Callable[[Path], Path]) -> Any:
