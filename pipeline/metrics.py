@@ -1,7 +1,6 @@
 """Statistics of predictions."""
 
 import numpy as np
-from scipy.stats import binomtest
 
 from pipeline.results import Accuracy
 
@@ -12,6 +11,8 @@ def accuracy(scores: np.ndarray, labels: np.ndarray) -> Accuracy:
 
 
 def accuracy_of_counts(correct: int, total: int) -> Accuracy:
+    from scipy.stats import binomtest  # seconds, of every process that starts
+
     interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
     return Accuracy(correct, total, correct / total, float(interval.low), float(interval.high))
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,14 +99,16 @@ def join() -> None:
         store, number, count = next(torch.distributed.rendezvous("env://", timeout=STEP_LIMIT))
         _run.number, _run.count, _run.store = number, count, torch.distributed.PrefixStore("edgepress", store)
         _refuse_launches(torch.cuda.device_count() if on_gpu else None)
-        state = PartialState(
-            cpu=not on_gpu,
-            backend="cuda:nccl,cpu:gloo" if on_gpu else "gloo",
-            timeout=STEP_LIMIT,
-            store=store,
-            rank=number,
-            world_size=count,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of threads, which are settled below
+            state = PartialState(
+                cpu=not on_gpu,
+                backend="cuda:nccl,cpu:gloo" if on_gpu else "gloo",
+                timeout=STEP_LIMIT,
+                store=store,
+                rank=number,
+                world_size=count,
+            )
     except (RuntimeError, ValueError) as error:
         raise InputError(f"the processes of this run did not meet: {str(error).splitlines()[0]}") from None
     torch.set_num_threads(threads)  # which is the recipe's or torch's to choose
