@@ -20,7 +20,7 @@ demo: $(STAMP)
 	@$(BIN)/edgepress run recipes/digits-mobilenet.yaml
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .
