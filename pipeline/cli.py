@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli_cache import cache_app
-from pipeline.cli_parts import AsJson, Overrides, Quiet, RecipeFile
-from pipeline.cli_parts import answers as _answers
-from pipeline.cli_parts import print_json as _print_json
-from pipeline.cli_parts import settle_libraries as _settle_libraries
+from pipeline.cli_parts import (
+    AsJson,
+    Overrides,
+    Quiet,
+    RecipeFile,
+    answers,
+    print_json,
+    settle_libraries,
+)
 
 if TYPE_CHECKING:
     from pipeline.gate import Verdict
@@ -45,7 +50,7 @@ TargetNames = Annotated[
     "run",
     epilog="Example: edgepress run recipes/digits-mobilenet.yaml --target pixel8 --set distill.epochs=5",
 )
-@_answers
+@answers
 def run_command(
     recipe: RecipeFile,
     target: TargetNames = None,
@@ -56,7 +61,7 @@ def run_command(
     quiet: Quiet = False,
 ) -> int:
     """Runs a recipe for its targets: exit 0 with a bundle for each, or 1 with the budget that was missed."""
-    _settle_libraries()
+    settle_libraries()
     from pipeline import scale
 
     scale.join()  # where a launcher started several processes
@@ -74,14 +79,14 @@ def run_command(
     if not releases:  # another process shows them
         return 0
     if as_json:
-        _print_json([{"target": r.target, "bundle": str(r.bundle), **_verdict_json(r.verdict)} for r in releases])
+        print_json([{"target": r.target, "bundle": str(r.bundle), **_verdict_json(r.verdict)} for r in releases])
     else:
         _show_releases(releases, out)
     return 0 if all(release.verdict.passed for release in releases) else 1
 
 
 @app.command("plan", epilog="Example: edgepress plan recipes/digits-mobilenet.yaml --target rpi4 --target coral_dev")
-@_answers
+@answers
 def plan_command(
     recipe: RecipeFile, target: TargetNames = None, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
@@ -90,7 +95,7 @@ def plan_command(
 
     rows = describe_plan(_plan(recipe, target, overrides))
     if as_json:
-        _print_json([{"stage": stage, "what": what, "targets": ids.split(", ")} for stage, what, ids in rows])
+        print_json([{"stage": stage, "what": what, "targets": ids.split(", ")} for stage, what, ids in rows])
     else:
         _table(("stage", "what", "targets"), rows)
 
@@ -99,7 +104,7 @@ def plan_command(
     "search",
     epilog="Example: edgepress search recipes/digits-mobilenet.yaml --target pixel8 --trials 40",
 )
-@_answers
+@answers
 def search_command(
     recipe: RecipeFile,
     target: Annotated[
@@ -116,7 +121,7 @@ def search_command(
     """Searches the settings of a recipe that are most accurate within a target's budgets: exit 0 with a recipe to
     run, or 1 if no trial kept to the budgets. Started twice, two processes share the work."""
     ends = [f"search.{name}={value}" for name, value in (("trials", trials), ("minutes", minutes)) if value is not None]
-    _settle_libraries()
+    settle_libraries()
     from rich.console import Console
 
     from pipeline.errors import InputError
@@ -135,14 +140,14 @@ def search_command(
         recipe, target, (*(overrides or ()), *ends), out, Reporter(console, quiet or as_json), latency=latency
     )
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
     else:
         print("\n".join(found.lines()))
     return 0 if found.best else 1
 
 
 @app.command("gate", epilog="Example: edgepress gate artifacts/digits-mobilenet/pixel8 --baseline released/pixel8")
-@_answers
+@answers
 def gate_command(
     bundle: BundleFolder,
     baseline: Annotated[Path | None, typer.Option(help="An earlier bundle: regressions against it fail.")] = None,
@@ -153,24 +158,24 @@ def gate_command(
 
     verdict = check_bundle(bundle, baseline)
     if as_json:
-        _print_json(_verdict_json(verdict))
+        print_json(_verdict_json(verdict))
     else:
         _show_verdict(verdict)
     return 0 if verdict.passed else 1
 
 
 @app.command("validate", epilog="Example: edgepress validate artifacts/digits-mobilenet/pixel8")
-@_answers
+@answers
 def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
     """Runs every file of a bundle on its golden inputs and compares the outputs: exit 0 or 1."""
-    _settle_libraries()
+    settle_libraries()
     from pipeline.bundle import validate_bundle
 
     results = validate_bundle(bundle)
     if as_json:
         import dataclasses
 
-        _print_json([dataclasses.asdict(result) for result in results])
+        print_json([dataclasses.asdict(result) for result in results])
     else:
         rows = [(r.file, "same" if r.passed else "DIFFERENT", r.explanation) for r in results]
         _table(("file", "golden outputs", ""), rows)
@@ -181,7 +186,7 @@ def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
     "bench",
     epilog="Example: edgepress bench artifacts/digits-mobilenet/rpi4/model.int8-static.tflite -t rpi4",
 )
-@_answers
+@answers
 def bench_command(
     file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file.", metavar="FILE")],
     target: Annotated[str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.")] = "host",
@@ -193,13 +198,13 @@ def bench_command(
 
     figures = bench(file, target, runs)
     if as_json:
-        _print_json(figures)
+        print_json(figures)
     else:
         _table(("figure", "value"), [(name.replace("_", " "), str(value)) for name, value in figures.items()])
 
 
 @targets_app.command("list", epilog="Example: edgepress targets list --json")
-@_answers
+@answers
 def targets_list(as_json: AsJson = False) -> None:
     """Lists the ready targets."""
     from targets.profile import load_profile, profile_names
@@ -211,13 +216,13 @@ def targets_list(as_json: AsJson = False) -> None:
         rows.append((profile.id, profile.name, profile.soc or "-", *schemes))
     head = ("target", "device", "processor", "image scheme", "text scheme")
     if as_json:
-        _print_json([dict(zip(head, row, strict=True)) for row in rows])
+        print_json([dict(zip(head, row, strict=True)) for row in rows])
     else:
         _table(head, rows)
 
 
 @targets_app.command("show", epilog="Example: edgepress targets show rpi4")
-@_answers
+@answers
 def targets_show(
     name: Annotated[str, typer.Argument(help="A target or a .yaml file.")], as_json: AsJson = False
 ) -> None:
@@ -226,7 +231,7 @@ def targets_show(
 
     content = load_profile(name).model_dump(mode="json", by_alias=True)
     if as_json:
-        _print_json(content)
+        print_json(content)
     else:
         import yaml
 
@@ -234,7 +239,7 @@ def targets_show(
 
 
 @targets_app.command("check", epilog="Example: edgepress targets check my-phone.yaml")
-@_answers
+@answers
 def targets_check(file: Annotated[Path, typer.Argument(help="A profile of your own.")]) -> None:
     """Checks a profile of your own and says what it leaves open."""
     from targets.check import check_profile
@@ -246,7 +251,7 @@ def targets_check(file: Annotated[Path, typer.Argument(help="A profile of your o
 
 
 @app.command("doctor", epilog="Example: edgepress doctor --json")
-@_answers
+@answers
 def doctor_command(as_json: AsJson = False) -> int:
     """Says what this machine has: versions, cores, instruction sets, runtimes, extras, and what to install."""
     from pipeline.doctor import examine
@@ -255,7 +260,7 @@ def doctor_command(as_json: AsJson = False) -> int:
     if as_json:
         import dataclasses
 
-        _print_json([dataclasses.asdict(finding) for finding in findings])
+        print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         _table(("", "found", "to do"), [(f.name, f.found, f.advice or "") for f in findings])
     return 0 if all(finding.ok or not finding.needed for finding in findings) else 1

@@ -147,9 +147,9 @@ def fit(
 
     After each epoch `folder/resume/` gets a checkpoint, from which a later call goes on. Processes that work together
     train on a slice of each batch each: `schedule.batch_size` is that of all. They hold the same weights at every step,
-    and those are one process's within rounding, if nothing is drawn in the forward pass: dropout, mixup and cutmix draw
-    for each process anew. Raises InputError if the loss is not a number or grows out of all proportion, and for
-    batches smaller than the number of processes.
+    and those are one process's within rounding, but for dropout, which each draws anew, and mixup and cutmix, which mix
+    within a slice. Raises InputError if the loss is not a number or grows out of all proportion, and for batches
+    smaller than the number of processes.
     """
     _refuse_unfit(network, schedule)
     device = device_of(network)
