@@ -1,7 +1,6 @@
 """A student distilled online, from the cache and in mode mixed, and trained without a teacher, in turn."""
 
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -17,8 +16,6 @@ from pipeline.recipe import Recipe
 from pipeline.results import EpochRecord, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.store import Store
-
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does; torch must not be loaded yet
 
 
 @dataclass

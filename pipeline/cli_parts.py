@@ -56,8 +56,6 @@ def settle_libraries() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "MPLBACKEND": "Agg",
-        # Threads that wait soon sleep: where other work wants the cores too, spinning costs most of the rate.
-        "GOMP_SPINCOUNT": "1000",
     }.items():
         os.environ.setdefault(name, value)
     if not sys.warnoptions:

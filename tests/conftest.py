@@ -8,7 +8,8 @@ from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does: threads that wait leave the cores to others
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side whose threads wait for each other lose most of the time
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pipeline.context import RunContext
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
