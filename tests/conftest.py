@@ -8,7 +8,9 @@ from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side whose threads wait for each other lose most of the time
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # processes side by side, each with threads that wait for each other, take far longer
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pipeline.context import RunContext
