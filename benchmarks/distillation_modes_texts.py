@@ -5,6 +5,8 @@ The heavy teacher is MiniLM; the light one is an assistant of two of its layers,
 
 from typing import Any
 
+import torch
+
 from benchmarks.modes import bars, one_seed, summary
 from benchmarks.record import ROOT, Bar, quick_asked, scratch, write_result
 from pipeline.context import RunContext
@@ -29,7 +31,10 @@ SHORT = ("data.limit=400", "teacher.epochs=1")
 def main() -> None:
     quick = quick_asked()
     epochs, seeds = (2, 1) if quick else (EPOCHS, SEEDS)
-    figures: dict[str, Any] = {"recipe": RECIPE.stem, "settings": list(SETTINGS), "epochs": epochs, "seeds": seeds}
+    figures: dict[str, Any] = {
+        "recipe": RECIPE.stem, "settings": list(SETTINGS), "epochs": epochs, "seeds": seeds,
+        "threads": torch.get_num_threads(),
+    }  # fmt: skip
     asked: list[Bar] = []
     recipe = load_recipe(RECIPE, (*SETTINGS, *(SHORT if quick else ())))
     with scratch() as folder:
