@@ -30,7 +30,7 @@ from pipeline.results import NetworkResult, PreparedData
 from pipeline.store import Store
 from pipeline.student import student_architecture
 from pipeline.teacher import teach
-from pipeline.training import learning_rate
+from pipeline.training.schedule import learning_rate
 
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
 SETTINGS = (

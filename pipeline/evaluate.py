@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from pipeline import scale
-from pipeline.collectives import gathered_rows
 from pipeline.data.batches import evaluation_batches
 from pipeline.networks import device_of
 from pipeline.progress import Meter
 from pipeline.results import PreparedData
 from pipeline.settings.data import Augmentation
+from pipeline.training.collectives import gathered_rows
 
 
 def predict(

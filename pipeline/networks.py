@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.combine import EnsembleNetwork
 from pipeline.errors import InputError
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.teacher import FILE_FORMATS, STORED
+from pipeline.teachers.combine import EnsembleNetwork
 
 
 class ImageNetwork(nn.Module):
@@ -62,8 +62,8 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
       (`reshape_body`), `dropout` before the classifier;
     - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels, and the
       names of parameters that training leaves alone (`frozen`);
-    - `kind: onnx` and `kind: keras`: a file of another framework (`pipeline.file_network`): name, suffix, sha256,
-      bytes, parameters, classes, mean, std, outputs;
+    - `kind: onnx` and `kind: keras`: a file of another framework (`pipeline.teachers.file_network`): name, suffix,
+      sha256, bytes, parameters, classes, mean, std, outputs;
     - `kind: ensemble`: members (architectures), weights, temperature, combine;
     - `kind: cache`: no network, but the answers that one gave (`pipeline.distill.stored`).
 
@@ -72,7 +72,7 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
     if architecture["kind"] == STORED:
         raise InputError("a cache: teacher has no network here, only answers that were exported: it can't be asked")
     if architecture["kind"] in FILE_FORMATS:
-        from pipeline.file_network import FileNetwork
+        from pipeline.teachers.file_network import FileNetwork
 
         return FileNetwork(architecture)
     if architecture["kind"] == "ensemble":

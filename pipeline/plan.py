@@ -10,7 +10,7 @@ from pipeline.results import Format
 from pipeline.settings.data import DataSettings, TransferSettings
 from pipeline.settings.distill import Ramp
 from pipeline.student import StudentFamily, student_family
-from pipeline.tracking import check_tracker
+from pipeline.training.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
 from targets.runtimes.base import RuntimeOptions
 

@@ -26,17 +26,8 @@ from pipeline.progress import Meter
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import PruneSettings
-from pipeline.training import (
-    Moment,
-    Objective,
-    Schedule,
-    deterministic,
-    fit,
-    network_result,
-    prepare_torch,
-    samples_of,
-    to_device,
-)
+from pipeline.training.fit import deterministic, fit, network_result, prepare_torch, samples_of, to_device
+from pipeline.training.schedule import Moment, Objective, Schedule
 
 STEPS = 40  # into which the thinning of channels is cut: how near the result comes to the share asked for
 DEEPEST = 0.9  # of a layer's channels that may go

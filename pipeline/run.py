@@ -9,7 +9,6 @@ from filelock import FileLock, Timeout
 
 from pipeline import scale
 from pipeline.bundle import write_bundle
-from pipeline.compute import refuse_unfit
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.data.texts import same_pieces
@@ -19,9 +18,8 @@ from pipeline.distill.chain import guide_of
 from pipeline.distill.exported import export_cache, refuse_unexportable
 from pipeline.distill.stored import stored_teacher
 from pipeline.distill.student import distill, train_naive
-from pipeline.ensemble import combine_teachers
 from pipeline.errors import InputError
-from pipeline.explain import explain
+from pipeline.explanation.explain import explain
 from pipeline.export.metadata import add_metadata
 from pipeline.export.onnx import export_onnx
 from pipeline.export.tflite import export_tflite
@@ -38,7 +36,9 @@ from pipeline.results import ExplainResult, ExportedFile, NetworkResult, Prepare
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
-from pipeline.tracking import track
+from pipeline.teachers.ensemble import combine_teachers
+from pipeline.training.compute import refuse_unfit
+from pipeline.training.tracking import track
 from pipeline.validate import validate
 from pipeline.vocabulary import trim_vocabulary
 from targets.machine import describe_machine

@@ -2,7 +2,7 @@
 
 Everything is as in one process until a launcher (`accelerate launch`, torchrun) has started several and `join` was
 called. Even then a process works alone, but for the stages in which all work `together`: only there do
-`pipeline.collectives` reach the others.
+`pipeline.training.collectives` reach the others.
 """
 
 import json

@@ -9,15 +9,16 @@ from torch import nn
 from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
-from pipeline.file_network import open_file_teacher
-from pipeline.labels import learn_labels
 from pipeline.metrics import accuracy
-from pipeline.model_files import model_path, tensorflow_version
 from pipeline.networks import ImageNetwork, TextNetwork, build_network
 from pipeline.progress import Meter
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.teacher import TeacherSettings
-from pipeline.training import Schedule, deterministic, fit, network_result, prepare_torch, samples_of
+from pipeline.teachers.file_network import open_file_teacher
+from pipeline.teachers.model_files import model_path, tensorflow_version
+from pipeline.training.fit import deterministic, fit, network_result, prepare_torch, samples_of
+from pipeline.training.labels import learn_labels
+from pipeline.training.schedule import Schedule
 from pipeline.weights import (
     image_normalisation,
     load_image_weights,

@@ -21,7 +21,7 @@ from pipeline.networks import TextNetwork, build_network, load_network
 from pipeline.progress import Meter
 from pipeline.results import NetworkResult, PreparedData, TrimmedResult, vocabulary_size
 from pipeline.settings.data import TextInput
-from pipeline.training import Fit, network_result, prepare_torch
+from pipeline.training.fit import Fit, network_result, prepare_torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
-from pipeline.model_files import file_identity, model_path
 from pipeline.packages import PREFIX, package_path
 from pipeline.quiet import quiet
 from pipeline.settings.student import StudentSettings
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import file_sha256
+from pipeline.teachers.model_files import file_identity, model_path
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.collectives import gathered
 from pipeline.data.batches import Batch
 from pipeline.data.mix import mix
 from pipeline.distill.cached import read_answers
 from pipeline.distill.losses import OVER_THE_BATCH, SOFT_LOSSES, at, mixed_answers
 from pipeline.distill.overlap import AheadTeacher, ahead_teacher, shown_ahead
-from pipeline.labels import label_loss
 from pipeline.networks import load_network
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.distill import DistillSettings, Refresh
-from pipeline.training import Moment, Schedule
+from pipeline.training.collectives import gathered
+from pipeline.training.labels import label_loss
+from pipeline.training.schedule import Moment, Schedule
 
 Ask = Callable[[Batch], Tensor]  # batch on its device -> the teacher's logits [B, classes]
 

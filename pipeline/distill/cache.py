@@ -14,7 +14,7 @@ from pipeline.networks import load_network
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
-from pipeline.training import deterministic, prepare_torch
+from pipeline.training.fit import deterministic, prepare_torch
 
 STAGE = "teacher-cache"
 

@@ -27,7 +27,7 @@ from pipeline.recipe import Recipe
 from pipeline.results import Accuracy, AnswerForm, CacheResult, EpochRecord, NetworkResult, PreparedData, Shard
 from pipeline.settings.data import Augmentation
 from pipeline.store import file_sha256, write_atomic
-from pipeline.training import deterministic, prepare_torch
+from pipeline.training.fit import deterministic, prepare_torch
 from targets.profile import Task
 
 KIND = "edgepress teacher answers"

@@ -21,7 +21,7 @@ from pipeline.networks import build_network, device_of, example_inputs
 from pipeline.progress import Meter
 from pipeline.results import HiddenOutput, HiddenResult, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
-from pipeline.training import deterministic, prepare_torch
+from pipeline.training.fit import deterministic, prepare_torch
 
 STAGE = "teacher-hidden"
 LARGEST_SHARD = 16e6  # bytes, as far as one sample allows: what building holds in memory

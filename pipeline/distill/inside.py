@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from pipeline.collectives import total
 from pipeline.data.batches import Batch
 from pipeline.errors import InputError
 from pipeline.networks import load_network
 from pipeline.results import NetworkResult
-from pipeline.training import Moment, Objective
+from pipeline.training.collectives import total
+from pipeline.training.schedule import Moment, Objective
 
 PYTORCH = ("timm", "transformers")  # kinds of architecture whose inside can be seen
 

@@ -27,7 +27,7 @@ from pipeline.errors import USER_ERRORS, InputError
 from pipeline.networks import load_network
 from pipeline.quiet import quiet
 from pipeline.results import NetworkResult
-from pipeline.training import deterministic
+from pipeline.training.fit import deterministic
 
 Load = Callable[[], nn.Module]  # a network in evaluation mode, on the CPU
 Sent = tuple[np.ndarray, list[int]]  # a tensor's values in the order of its memory, and the order of its dimensions

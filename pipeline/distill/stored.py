@@ -20,12 +20,12 @@ from pipeline.distill.forms import answer_form
 from pipeline.errors import InputError
 from pipeline.integrity import MANIFEST
 from pipeline.metrics import accuracy
-from pipeline.model_files import model_path
 from pipeline.results import AnswerForm, CacheResult, NetworkResult, PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.teacher import STORED, TeacherSettings
 from pipeline.store import file_sha256, fingerprint
+from pipeline.teachers.model_files import model_path
 
 
 def is_stored(teacher: NetworkResult) -> bool:

@@ -9,7 +9,6 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from pipeline.checkpoint import changing
 from pipeline.context import RunContext
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.distill.features import feature_guides
@@ -17,14 +16,16 @@ from pipeline.distill.hidden import RememberedTeacher, cache_hidden
 from pipeline.distill.inside import FrozenTeacher, Guide, Guided, frozen_teacher
 from pipeline.distill.layers import layer_guide
 from pipeline.distill.start import start_student
-from pipeline.labels import learn_labels
 from pipeline.networks import example_inputs
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, EpochRecord, HiddenResult, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings
 from pipeline.student import student_architecture, student_name
-from pipeline.training import Fit, Objective, Schedule, fit, network_result, prepare_torch, samples_of
+from pipeline.training.checkpoint import changing
+from pipeline.training.fit import Fit, fit, network_result, prepare_torch, samples_of
+from pipeline.training.labels import learn_labels
+from pipeline.training.schedule import Objective, Schedule
 from pipeline.weights import weights_identity
 
 # Settings that a naive student does not know.

@@ -17,7 +17,7 @@ class CalibrationSettings(Strict):
 
 class ExplainSettings(Strict):
     """Whether teacher and student decide for the same reasons: their attributions of `samples` test samples, drawn with
-    `seed` and stratified by class, compared (`pipeline.explain`).
+    `seed` and stratified by class, compared (`pipeline.explanation.explain`).
 
     `integrated_gradients` adds up gradients in `steps` steps from nothing to the input; `occlusion` takes away a square
     of `window` cells, or `window` word pieces, at a time and needs no gradients. Attributions of images are summed over

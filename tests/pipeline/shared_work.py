@@ -25,7 +25,8 @@ from pipeline.settings.data import Augmentation
 from pipeline.settings.distill import DistillSettings, FeatureMatch, Refresh
 from pipeline.settings.training import Regularization
 from pipeline.store import Store
-from pipeline.training import Moment, Objective, Schedule, fit, network_result
+from pipeline.training.fit import fit, network_result
+from pipeline.training.schedule import Moment, Objective, Schedule
 
 State = dict[str, Any]
 

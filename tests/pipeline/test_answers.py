@@ -13,12 +13,12 @@ from pipeline.data.batches import Batch
 from pipeline.data.mix import mix
 from pipeline.distill.answers import LearnAnswers, TeacherAnswers, student_schedule, views_of
 from pipeline.distill.losses import mixed_answers, soft_target_loss
-from pipeline.labels import learn_labels
 from pipeline.results import PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.training import Regularization
-from pipeline.training import Moment
+from pipeline.training.labels import learn_labels
+from pipeline.training.schedule import Moment
 
 START = Moment(0, 0.0)
 ANSWERS = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 0.0], [-1.0, 0.5, 3.0], [0.0, 0.0, 1.0]])

@@ -9,13 +9,13 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from pipeline.attribution import attribute_images, attribute_texts, log_odds, word_embeddings
-from pipeline.attribution_agreement import ROUNDS, Parts, chance_pairs, measured, rank_correlation, top_overlap
-from pipeline.combine import EnsembleNetwork
 from pipeline.data.spans import common_parts, summed
 from pipeline.errors import InputError
-from pipeline.explain import pooled
+from pipeline.explanation.agreement import ROUNDS, Parts, chance_pairs, measured, rank_correlation, top_overlap
+from pipeline.explanation.attribution import attribute_images, attribute_texts, log_odds, word_embeddings
+from pipeline.explanation.explain import pooled
 from pipeline.settings.release import ExplainSettings
+from pipeline.teachers.combine import EnsembleNetwork
 
 GRADIENTS = ExplainSettings(grid=4, steps=64)
 TAKING_AWAY = ExplainSettings(grid=4, method="occlusion")

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.compute import refuse_unfit
 from pipeline.context import RunContext
 from pipeline.data.batches import Batch
 from pipeline.distill.student import train_naive
@@ -27,7 +26,9 @@ from pipeline.settings.teacher import TeacherSettings
 from pipeline.settings.training import ComputeSettings, Regularization
 from pipeline.store import Store
 from pipeline.teacher import teach
-from pipeline.training import Fit, Moment, Schedule, fit
+from pipeline.training.compute import refuse_unfit
+from pipeline.training.fit import Fit, fit
+from pipeline.training.schedule import Moment, Schedule
 from tests.pipeline.test_recipe import minimal
 
 BF16 = ComputeSettings(precision="bf16")

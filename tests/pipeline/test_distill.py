@@ -15,7 +15,6 @@ from pipeline.distill.start import evenly_spread, principal_components, start_st
 from pipeline.distill.student import distill, train_naive
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
-from pipeline.labels import learn_labels
 from pipeline.networks import example_inputs, load_network
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, NetworkResult, PreparedData
@@ -23,7 +22,9 @@ from pipeline.settings.data import Augmentation
 from pipeline.settings.student import StudentSettings
 from pipeline.store import Store
 from pipeline.student import student_architecture
-from pipeline.training import Moment, fit
+from pipeline.training.fit import fit
+from pipeline.training.labels import learn_labels
+from pipeline.training.schedule import Moment
 from tests.pipeline.test_training import small
 from tests.pipeline.trained import (
     IMAGE_DISTILLING,

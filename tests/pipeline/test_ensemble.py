@@ -7,11 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.combine import certainty_weights, mean_answer, mixture_weights
 from pipeline.context import RunContext
 from pipeline.data.batches import evaluation_batches, training_batches
 from pipeline.distill.cache import cache_teacher
-from pipeline.ensemble import combine_teachers
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
@@ -25,6 +23,8 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach
+from pipeline.teachers.combine import certainty_weights, mean_answer, mixture_weights
+from pipeline.teachers.ensemble import combine_teachers
 from tests.pipeline.model_files import fitted, image_file, recipe, settings, worn
 
 

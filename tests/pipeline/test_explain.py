@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
-from pipeline.explain import explain, explained_rows
+from pipeline.explanation.explain import explain, explained_rows
 from pipeline.plan import describe_plan, make_plan
 from pipeline.recipe import load_recipe
 from pipeline.results import ExplainResult, NetworkResult, PreparedData

@@ -15,13 +15,13 @@ from pipeline.distill.features import FeatureGuide, attention_loss, feature_guid
 from pipeline.distill.inside import FrozenTeacher, Guided, Seen, frozen_teacher, watch
 from pipeline.distill.student import distill
 from pipeline.errors import InputError
-from pipeline.labels import learn_labels
 from pipeline.networks import ImageNetwork, load_network
 from pipeline.results import PreparedData
 from pipeline.settings.distill import DistillSettings, FeatureMatch
 from pipeline.settings.student import StudentSettings
 from pipeline.settings.training import Regularization
-from pipeline.training import Moment
+from pipeline.training.labels import learn_labels
+from pipeline.training.schedule import Moment
 from tests.networks import untrained
 from tests.pipeline.test_networks import MOBILENET, described
 

@@ -29,7 +29,7 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings
 from pipeline.store import Store
 from pipeline.student import student_architecture
-from pipeline.training import Moment
+from pipeline.training.schedule import Moment
 from tests.networks import untrained
 from tests.pipeline.test_networks import BERT, MOBILENET
 

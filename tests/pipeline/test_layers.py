@@ -34,7 +34,8 @@ from pipeline.settings.distill import DistillSettings, FeatureMatch, LayerLosses
 from pipeline.settings.student import StudentSettings
 from pipeline.settings.training import Regularization
 from pipeline.store import Store
-from pipeline.training import Fit, Moment, Schedule
+from pipeline.training.fit import Fit
+from pipeline.training.schedule import Moment, Schedule
 from targets.errors import TargetError
 from targets.strict import parse
 from tests.networks import untrained

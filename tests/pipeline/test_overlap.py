@@ -30,7 +30,8 @@ from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings
 from pipeline.store import Store
-from pipeline.training import Moment, fit
+from pipeline.training.fit import fit
+from pipeline.training.schedule import Moment
 from tests.networks import untrained
 from tests.pipeline.small_teachers import Confused, Witness, convolutional, damaged
 from tests.pipeline.test_networks import MOBILENET

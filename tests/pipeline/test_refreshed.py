@@ -18,7 +18,8 @@ from pipeline.progress import Meter
 from pipeline.results import PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.distill import DistillSettings, Refresh
-from pipeline.training import Fit, Moment, fit
+from pipeline.training.fit import Fit, fit
+from pipeline.training.schedule import Moment
 from tests.pipeline.test_training import same, small
 from tests.pipeline.trained import IMAGE_DISTILLING, IMAGE_STUDENT, image_cache, image_teacher
 

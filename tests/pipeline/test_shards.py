@@ -31,7 +31,7 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings
 from pipeline.store import Store, file_sha256
 from pipeline.teacher import teach
-from pipeline.training import Moment
+from pipeline.training.schedule import Moment
 from tests.pipeline.model_files import fitted, image_file
 from tests.pipeline.model_files import settings as file_settings
 

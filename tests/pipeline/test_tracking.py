@@ -18,7 +18,7 @@ from pipeline.results import EpochRecord, NetworkResult, PreparedData
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach
-from pipeline.tracking import Tracking, track
+from pipeline.training.tracking import Tracking, track
 from pipeline.words import sparkline
 from tests import releases
 

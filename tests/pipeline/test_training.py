@@ -18,7 +18,8 @@ from pipeline.progress import Meter
 from pipeline.results import EpochRecord, PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.training import Regularization
-from pipeline.training import WARM_UP, Fit, Moment, Schedule, fit, learning_rate, samples_of
+from pipeline.training.fit import Fit, fit, samples_of
+from pipeline.training.schedule import WARM_UP, Moment, Schedule, learning_rate
 from tests.pipeline.test_networks import BERT, MOBILENET
 
 SCHEDULE = Schedule(epochs=3, learning_rate=3e-3, weight_decay=0.01, batch_size=32, seed=0)

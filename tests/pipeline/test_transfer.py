@@ -26,7 +26,6 @@ from pipeline.distill.cache import cache_teacher
 from pipeline.distill.losses import soft_target_loss
 from pipeline.distill.student import distill
 from pipeline.evaluate import predict
-from pipeline.labels import label_loss, learn_labels
 from pipeline.progress import Meter
 from pipeline.recipe import Recipe
 from pipeline.results import UNLABELLED, NetworkResult, PreparedData
@@ -34,7 +33,9 @@ from pipeline.settings.data import Augmentation, TransferSettings
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings
 from pipeline.settings.training import Regularization
-from pipeline.training import Fit, Moment, Schedule, fit
+from pipeline.training.fit import Fit, fit
+from pipeline.training.labels import label_loss, learn_labels
+from pipeline.training.schedule import Moment, Schedule
 from tests.networks import untrained
 from tests.pipeline.test_answers import ANSWERS, CACHE, Reading, batch_of_4
 from tests.pipeline.test_networks import BERT, MOBILENET

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.combine import EnsembleNetwork
 from pipeline.errors import InputError
 from pipeline.settings.release import ExplainSettings
+from pipeline.teachers.combine import EnsembleNetwork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

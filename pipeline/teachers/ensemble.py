@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.combine import EnsembleNetwork, mixture_weights
 from pipeline.context import RunContext
 from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
@@ -17,7 +16,8 @@ from pipeline.progress import Meter
 from pipeline.recipe import Recipe
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.distill import Ramp
-from pipeline.training import Fit, deterministic, network_result, prepare_torch
+from pipeline.teachers.combine import EnsembleNetwork, mixture_weights
+from pipeline.training.fit import Fit, deterministic, network_result, prepare_torch
 
 HOW = {
     "weighted": "by weight",

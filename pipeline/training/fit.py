@@ -6,21 +6,29 @@ same bytes as one that was not.
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline import scale
-from pipeline.checkpoint import Progress, changing, load_progress, save_progress
-from pipeline.collectives import (
+from pipeline.context import RunContext
+from pipeline.data.batches import Batch, training_batches
+from pipeline.errors import InputError
+from pipeline.evaluate import predict
+from pipeline.metrics import accuracy
+from pipeline.networks import count_macs, count_parameters, device_of, example_inputs, runs_files, save_network
+from pipeline.progress import Meter
+from pipeline.results import EpochRecord, NetworkResult, PreparedData, Role
+from pipeline.training.checkpoint import Progress, changing, load_progress, save_progress
+from pipeline.training.collectives import (
     align,
     mean_loss,
     normalises_batches,
@@ -28,84 +36,12 @@ from pipeline.collectives import (
     weighted,
     whole_batch_statistics,
 )
-from pipeline.compute import as_told, autocast, gradient_scaler
-from pipeline.context import EXACT, RunContext
-from pipeline.data.batches import Batch, training_batches, turns
-from pipeline.errors import InputError
-from pipeline.evaluate import predict
-from pipeline.metrics import accuracy
-from pipeline.networks import count_macs, count_parameters, device_of, example_inputs, runs_files, save_network
-from pipeline.progress import Meter
-from pipeline.results import EpochRecord, NetworkResult, PreparedData, Role
-from pipeline.settings.data import Augmentation
-from pipeline.settings.training import ComputeSettings, Regularization
+from pipeline.training.compute import as_told, autocast, gradient_scaler
+from pipeline.training.schedule import LooksAhead, Moment, Objective, Schedule, learning_rate
 
 SETTLING = 1024  # training samples that batch normalisation's statistics are measured on
-WARM_UP = 0.1  # share of training during which the learning rate rises
-PLAIN = Regularization()
 DIVERGED = 100  # times the loss at the start: no step that is right goes there
 BLAMED = 8  # sample ids that the message of a diverged training names
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where a batch stands: `epoch` from 0, `share` in [0, 1] of the training done."""
-
-    epoch: int
-    share: float
-
-
-# (network, batch on its device, moment) -> mean loss. It runs the network itself, so that it can look into it. Where
-# it is a module, its parameters are trained too. Of several processes each has a slice of the batch: it may give the
-# slice's mean, or what `pipeline.collectives` let it compute of the whole batch.
-Objective = Callable[[nn.Module, Batch, Moment], Tensor]
-
-
-@runtime_checkable
-class LooksAhead(Protocol):
-    """An objective that sees batches before the network does, to have begun on them by then."""
-
-    def ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """An epoch's `batches`, in their order."""
-
-    def end(self) -> None:
-        """The training has ended, well or not."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """AdamW (Loshchilov and Hutter 2019) with a linear warm-up and a cosine decay to zero. Epoch e sees view
-    e mod `views` of `augmentation`, or what `choose_views` gives for it and its rows (one view, or int64 [R] for R
-    rows); `seed` decides shuffles, views and dropout. So many samples of the `transfer` set join the train split in
-    each epoch, in turn.
-
-    `keep` the weights of the epoch that was best on the validation split (the later of equals), or of the last. A
-    network that is trained in several phases gives each its name.
-    """
-
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    seed: int
-    augmentation: Augmentation | None = None
-    views: int = 1
-    regularization: Regularization = PLAIN
-    keep: Literal["best", "last"] = "best"
-    phase: str = "training"
-    choose_views: Callable[[int, np.ndarray], int | np.ndarray] | None = None
-    transfer: int = 0
-    compute: ComputeSettings = EXACT
-
-    def rows(self, data: PreparedData, epoch: int) -> np.ndarray:
-        """int64, sorted: the samples that epoch `epoch` sees."""
-        rows = data.rows("train")
-        if not self.transfer:
-            return rows
-        return np.concatenate([rows, turns(data.rows("transfer"), self.transfer, self.seed, epoch)])
-
-    def view(self, epoch: int, rows: np.ndarray) -> int | np.ndarray:
-        return epoch % self.views if self.choose_views is None else self.choose_views(epoch, rows)
 
 
 @dataclass(frozen=True)
@@ -123,13 +59,6 @@ def prepare_torch(context: RunContext) -> torch.device:
         torch.set_num_threads(context.threads)
     torch.manual_seed(context.seed)
     return torch.device(scale.device_name() or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def learning_rate(schedule: Schedule, share: float) -> float:
-    """At `share` in [0, 1] of the training."""
-    if share < WARM_UP:
-        return schedule.learning_rate * share / WARM_UP
-    return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
 
 
 def samples_of(data: PreparedData, epochs: int) -> int:

@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from pipeline.attribution import Attributed, attribute_images, attribute_texts
-from pipeline.attribution_agreement import Parts, measured, rank_correlation, top_overlap
 from pipeline.context import RunContext
 from pipeline.data.batches import evaluation_batches
 from pipeline.data.spans import common_parts, piece_spans, read_texts, summed
 from pipeline.data.split import stratified_sample
 from pipeline.data.texts import load_tokenizer
 from pipeline.errors import InputError
+from pipeline.explanation.agreement import Parts, measured, rank_correlation, top_overlap
+from pipeline.explanation.attribution import Attributed, attribute_images, attribute_texts
 from pipeline.networks import device_of, load_network, runs_files
 from pipeline.packages import require_extra
 from pipeline.progress import Meter
 from pipeline.results import ExplainResult, NetworkResult, PreparedData
 from pipeline.settings.release import ExplainSettings
-from pipeline.training import deterministic, prepare_torch, to_device
+from pipeline.training.fit import deterministic, prepare_torch, to_device
 
 BATCH = 8  # samples attributed together; each takes tens of passes
 

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.collectives import mean_over
 from pipeline.data.batches import Batch
 from pipeline.data.mix import Mixed, mix
 from pipeline.results import UNLABELLED
 from pipeline.settings.training import Regularization
-from pipeline.training import Moment, Objective
+from pipeline.training.collectives import mean_over
+from pipeline.training.schedule import Moment, Objective
 
 
 def label_loss(logits: Tensor, labels: Tensor, mixed: Mixed | None, smoothing: float) -> Tensor:

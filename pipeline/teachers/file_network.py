@@ -13,7 +13,9 @@ from torch.nn import functional
 from pipeline.data.batches import evaluation_batches
 from pipeline.errors import InputError
 from pipeline.feeds import special_ids, text_role, vocabulary_size
-from pipeline.model_files import (
+from pipeline.results import PreparedData
+from pipeline.settings.teacher import TeacherSettings
+from pipeline.teachers.model_files import (
     FileInput,
     ModelFile,
     file_identity,
@@ -22,8 +24,6 @@ from pipeline.model_files import (
     read_content,
     stored_parameters,
 )
-from pipeline.results import PreparedData
-from pipeline.settings.teacher import TeacherSettings
 
 PROBED = 64  # validation samples that show what a file's outputs are
 OFF = 1e-3  # by which the probabilities of a sample may miss a sum of 1: they were rounded, to 16 bits at the least
