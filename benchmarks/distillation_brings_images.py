@@ -8,7 +8,7 @@ import statistics
 from typing import Any
 
 from benchmarks.modes import gain
-from benchmarks.record import ROOT, Bar, quick_asked, scratch, write_result
+from benchmarks.record import ROOT, Bar, asked, kept_or_scratch, write_result
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.distill.cache import cache_teacher
@@ -30,10 +30,11 @@ SHORT = ("data.limit=400", "teacher.epochs=1", "distill.epochs=1")
 
 
 def main() -> None:
-    quick = quick_asked()
+    options = asked()
+    quick = options.quick
     seeds = 1 if quick else SEEDS
     short = SHORT if quick else ()
-    with scratch() as folder:
+    with kept_or_scratch(options.keep) as folder:
         context = RunContext(Store(folder))
 
         def data_of(*sets: str) -> PreparedData:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.modes import gain
-from benchmarks.record import ROOT, Bar, edgepress, quick_asked, scratch, write_result
+from benchmarks.record import ROOT, Bar, asked, edgepress, kept_or_scratch, write_result
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.data.transfer import add_transfer
@@ -77,11 +77,12 @@ def trimmed(sets: tuple[str, ...], out: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    quick = quick_asked()
+    options = asked()
+    quick = options.quick
     short = SHORT if quick else ()
     reached: dict[str, list[float]] = {}
     judged: dict[str, list[float]] = {}  # on the validation split, by which the best way is chosen
-    with scratch() as folder:
+    with kept_or_scratch(options.keep) as folder:
         for seed in range(1 if quick else SEEDS):
             for naive, ways in ((True, NAIVE), (False, WAYS)):
                 for name, sets in ways.items():
