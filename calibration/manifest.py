@@ -6,13 +6,14 @@ from pathlib import Path
 
 from calibration.errors import CalibrationError
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class CalibrationManifest:
-    """`rows` are row numbers of the data set, in the order in which they were fed; `asked` may be more, then all
-    training samples were taken. `method` is the exact statistic by which activations got their ranges.
+    """`rows` are row numbers of the data set, in the order in which they were fed, chosen by `selection`; `asked` may
+    be more: then all training samples were taken, or with `settled` the ranges had come to rest before. `method` is
+    the exact statistic by which activations got their ranges.
     `samples_sha256` covers the samples as fed to the model file (`SampleStream.sha256`); `data_sha256` the data
     set's content, `model_sha256` the float file that was calibrated."""
 
@@ -24,6 +25,8 @@ class CalibrationManifest:
     samples_sha256: str
     data_sha256: str
     model_sha256: str
+    selection: str = "stratified by class"
+    settled: bool = False
     split: str = "train"
     schema: int = SCHEMA
 
@@ -31,8 +34,10 @@ class CalibrationManifest:
     def notes(self) -> tuple[str, ...]:
         """What a reader of a report must know."""
         taken = len(self.rows)
-        notes = [f"calibrated on {taken} training samples: {self.method}"]
-        if taken < self.asked:
+        notes = [f"calibrated on {taken} training samples, {self.selection}: {self.method}"]
+        if self.settled:
+            notes.append(f"calibration stopped at {taken} of {self.asked} samples: the ranges had settled")
+        elif taken < self.asked:
             notes.append(f"calibration asked for {self.asked} samples and took all {taken} of the training split")
         bare = sum(not count for count in self.samples_by_label.values())
         if bare:

@@ -1,19 +1,21 @@
 """Ranges of an ONNX model's activations over calibration samples, in memory that does not grow with their number.
 
-onnxruntime's MinMaxCalibrater does the min-max. Its histogram calibrators do not serve here: the histogram's bins
+One pass finds each activation's extremes, sample by sample. Percentile, entropy and MSE take a second one:
+histograms of fixed bins between the extremes. (onnxruntime's histogram calibrators do not serve here: their bins
 follow from the first samples and multiply without bound when later ones are larger, and its entropy search, with the
-128 bins that quantize_static gives it, has a single candidate, the full range. So percentile and entropy take a
-second pass of their own: histograms of fixed bins over the ranges that min-max found.
+128 bins that quantize_static gives it, has a single candidate, the full range.)
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calibration.errors import CalibrationError
-from calibration.stream import OnnxReader, SampleStream
+from calibration.observe import OnnxTensors
+from calibration.stream import CHUNK, SampleStream
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -24,76 +26,127 @@ LEVELS = 128  # quantization levels of one sign, in the entropy search
 EPSILON = 1e-9  # probability of an empty bin, so that the divergence stays finite
 STRIDE = 8  # bins between two candidates of the entropy search
 
+STEPS = 100  # thresholds of the MSE search
+REST = 2  # chunks in a row that must leave the ranges where they are
+FIRST = 4  # chunks before that is looked at
+
 DESCRIPTIONS = {
     "minmax": "minimum and maximum of each activation",
+    "moving_average": f"each activation's minimum and maximum over {CHUNK} samples, averaged (Krishnamoorthi 2018)",
     "percentile": f"the middle {PERCENTILE}% of each activation's values",
     "entropy": f"least Kullback-Leibler divergence (Migacz 2017), clipping at most {CLIPPED:.1%} of each activation",
+    "mse": "least mean squared error of each activation's values, rounded to 8 bits and clipped",
 }
+HISTOGRAMS = ("percentile", "entropy", "mse")
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Ranges by tensor name and the number of samples of the stream, from its first, that they rest on; `settled` if
+    more would hardly have changed them."""
+
+    ranges: Ranges
+    samples: int
+    settled: bool
 
 
 def activation_ranges(
     model: Path,
-    operators: Sequence[str],
     stream: SampleStream,
     method: str,
     folder: Path,
+    settle: float | None = None,
     advance: Callable[[int], None] = lambda samples: None,
-) -> Ranges:
-    """Lowest and highest value, by tensor name, of the float activations at `operators` of the ONNX file `model`.
+) -> Calibrated:
+    """Lowest and highest value, by tensor name, of every float activation of the ONNX file `model`.
 
-    `method` is a key of `DESCRIPTIONS`. Scratch files go to `folder`. `advance(n)` is called after every n samples;
-    each sample counts as often as it is run (`passes`). Raises CalibrationError for an empty stream and for
-    activations that are not finite.
+    `method` is a key of `DESCRIPTIONS`. With `settle` the stream is left as soon as `REST` chunks of `CHUNK` samples in
+    a row moved the extremes by less than that share of their distance, in the mean over the activations. Scratch files
+    go to `folder`. `advance(n)` is called after every n samples; each sample counts as often as it is run (`passes`).
+    Raises CalibrationError for an empty stream and for activations that are not finite.
     """
     if not len(stream):
         raise CalibrationError("no sample to calibrate with")
-    ranges = _min_max(model, operators, stream, folder, advance)
-    if method == "minmax":
-        return ranges
-    narrow = {"percentile": percentile_range, "entropy": entropy_range}[method]
-    histograms = _histograms(model, ranges, stream, advance)
-    return {name: narrow(histogram, *ranges[name]) for name, histogram in histograms.items()}
+    found = _extremes(model, stream, method == "moving_average", settle, folder, advance)
+    if method not in HISTOGRAMS:
+        return found
+    narrow = {"percentile": percentile_range, "entropy": entropy_range, "mse": mse_range}[method]
+    seen = SampleStream(stream.rows[: found.samples], stream.make)
+    histograms = _histograms(model, found.ranges, seen, advance)
+    ranges = {name: narrow(histogram, *found.ranges[name]) for name, histogram in histograms.items()}
+    return Calibrated(ranges, found.samples, found.settled)
 
 
 def passes(method: str) -> int:
     """How often `activation_ranges` runs through the samples."""
-    return 1 if method == "minmax" else 2
+    return 2 if method in HISTOGRAMS else 1
 
 
-def _min_max(
-    model: Path, operators: Sequence[str], stream: SampleStream, folder: Path, advance: Callable[[int], None]
-) -> Ranges:
+def _extremes(
+    model: Path,
+    stream: SampleStream,
+    average: bool,
+    settle: float | None,
+    folder: Path,
+    advance: Callable[[int], None],
+) -> Calibrated:
+    """Over all samples, or the `average` over chunks."""
+    names, session = _reduced(model, folder)
+    outputs = [f"{name}_Reduce{end}" for name in names for end in ("Min", "Max")]
+    ends: np.ndarray | None = None
+    seen, resting = 0, 0
+    for number, chunk in enumerate(stream.chunks(), start=1):
+        found = np.array([np.ravel(session.run(outputs, dict(sample))).reshape(-1, 2) for sample in chunk])
+        these = np.stack([found[:, :, 0].min(axis=0), found[:, :, 1].max(axis=0)], axis=1)  # [activations, 2]
+        _refuse_infinite(names, these)
+        before = these if ends is None else ends
+        if average:
+            ends = before + (these - before) / number
+        else:
+            ends = np.stack([np.minimum(before, these)[:, 0], np.maximum(before, these)[:, 1]], axis=1)
+        seen += len(chunk)
+        advance(len(chunk))
+        widths = np.maximum(ends[:, 1] - ends[:, 0], 1e-30)
+        moved = float(np.mean(np.abs(ends - before).sum(axis=1) / widths))
+        resting = resting + 1 if settle is not None and number > 1 and moved < settle else 0
+        if resting >= REST and number >= FIRST and seen < len(stream):
+            break
+    assert ends is not None, "the stream is not empty"
+    ranges = {name: (float(low), float(high)) for name, (low, high) in zip(names, ends, strict=True)}
+    return Calibrated(ranges, seen, settled=seen < len(stream))
+
+
+def _reduced(model: Path, folder: Path) -> tuple[list[str], Any]:
+    """The float activations' names, sorted, and a session of `model` that gives the least and the greatest value of
+    each, as onnxruntime's own calibrator asks for them."""
+    import onnxruntime
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-    calibrator = create_calibrator(
-        model, list(operators), str(folder / "augmented.onnx"), calibrate_method=CalibrationMethod.MinMax
-    )
-    for chunk in stream.chunks():
-        calibrator.collect_data(OnnxReader(chunk))
-        advance(len(chunk))
-    found = calibrator.compute_data().items()
-    ranges = {name: tuple(float(np.ravel(end)[0]) for end in data.range_value) for name, data in sorted(found)}
-    wrong = [name for name, ends in ranges.items() if not np.isfinite(ends).all()]
+    file = folder / "augmented.onnx"
+    create_calibrator(model, None, str(file), calibrate_method=CalibrationMethod.MinMax)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    ending = "_ReduceMin"
+    return sorted(o.name.removesuffix(ending) for o in session.get_outputs() if o.name.endswith(ending)), session
+
+
+def _refuse_infinite(names: list[str], ends: np.ndarray) -> None:
+    wrong = [name for name, finite in zip(names, np.isfinite(ends).all(axis=1), strict=True) if not finite]
     if wrong:
         raise CalibrationError(
             f"activation '{wrong[0]}' (and {len(wrong) - 1} more) is not finite on the calibration samples, so it "
             "can't be quantized; check the training: the network's weights or inputs overflow"
         )
-    return ranges  # type: ignore[return-value]
 
 
 def _histograms(
     model: Path, ranges: Mapping[str, tuple[float, float]], stream: SampleStream, advance: Callable[[int], None]
 ) -> dict[str, np.ndarray]:
     """int64 [BINS] counts of each tensor's values over its range."""
-    session, given = _session_with_outputs(model, ranges)
-    made = [name for name in ranges if name not in given]
+    tensors = OnnxTensors(model, ranges)
     counts = {name: np.zeros(BINS, dtype=np.int64) for name in ranges}
     for sample in stream:
-        values_of = {**sample, **dict(zip(made, session.run(made, dict(sample)), strict=True))}
-        for name, (low, high) in ranges.items():
-            values = values_of[name]
-            counts[name] += histogram_of(values, low, high)
+        for name, values in tensors(sample).items():
+            counts[name] += histogram_of(values, *ranges[name])
         advance(1)
     return counts
 
@@ -106,22 +159,6 @@ def histogram_of(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.bincount(np.clip(bins, 0, BINS - 1, out=bins), minlength=BINS)
 
 
-def _session_with_outputs(model: Path, tensors: Iterable[str]) -> tuple[Any, set[str]]:
-    """An onnxruntime session of `model` that gives all of `tensors`, and the names of the model's own inputs."""
-    import onnx
-    import onnxruntime
-
-    loaded = onnx.load(str(model))
-    given = {value.name for value in loaded.graph.input}
-    there = {value.name for value in loaded.graph.output}
-    loaded.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        for name in tensors
-        if name not in there | given
-    )
-    return onnxruntime.InferenceSession(loaded.SerializeToString(), providers=["CPUExecutionProvider"]), given
-
-
 def percentile_range(histogram: np.ndarray, low: float, high: float) -> tuple[float, float]:
     """The part of [low, high] that holds the middle `PERCENTILE` percent of `histogram`, int64 [bins], whose bins
     divide [low, high] evenly: whole bins, so never less than that share."""
@@ -130,6 +167,23 @@ def percentile_range(histogram: np.ndarray, low: float, high: float) -> tuple[fl
     first = int(np.searchsorted(np.cumsum(histogram), outside, side="right"))
     last = int(np.searchsorted(np.cumsum(histogram[::-1]), outside, side="right"))
     return float(edges[first]), float(edges[len(histogram) - last])
+
+
+def mse_range(histogram: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """[low, high] cut to [-T, T], T chosen so that values lose least, in the mean square, by clipping and rounding to
+    256 levels (Nagel et al. 2021, A White Paper on Neural Network Quantization, section 3.1). `histogram` is int64
+    [bins] over [low, high]."""
+    edges = np.linspace(low, high, len(histogram) + 1)
+    centres, counts = (edges[:-1] + edges[1:]) / 2, histogram.astype(np.float64)
+    best, ends = np.inf, (low, high)
+    for threshold in np.linspace(1.0, 1 / STEPS, STEPS) * max(abs(low), abs(high)):
+        least, most = max(low, -threshold), min(high, threshold)
+        start = min(least, 0.0)  # zero is always a level
+        step = max((max(most, 0.0) - start) / 255, 1e-30)
+        loss = float(counts @ (np.clip(np.round((centres - start) / step), 0, 255) * step + start - centres) ** 2)
+        if loss < best:
+            best, ends = loss, (least, most)
+    return ends
 
 
 def entropy_range(histogram: np.ndarray, low: float, high: float) -> tuple[float, float]:

@@ -1,11 +1,16 @@
-"""Which samples calibrate: a stratified random draw from the training rows, the same for the same seed."""
+"""Which samples calibrate: rows of the training split, the same for the same seed."""
 
 import numpy as np
 
 from calibration.errors import CalibrationError
 
 
-def select(labels: np.ndarray, rows: np.ndarray, samples: int, seed: int) -> np.ndarray:
+def random_draw(rows: np.ndarray, samples: int, seed: int) -> np.ndarray:
+    """`samples` of `rows`, int64, in random order; all of them if there are no more."""
+    return np.random.default_rng(seed).permutation(np.unique(rows).astype(np.int64))[:samples]
+
+
+def stratified(labels: np.ndarray, rows: np.ndarray, samples: int, seed: int) -> np.ndarray:
     """`samples` of the training `rows`, int64, in random order, each class by its share among them.
 
     `labels` is int64 [N], the class of every row of the data set; `rows` holds row numbers of the training split
@@ -50,3 +55,33 @@ def _shares(counts: np.ndarray, samples: int) -> np.ndarray:
         index = int(np.argmax(np.where(open_to_change, step * (exact - shares), -np.inf)))
         shares[index] += step
     return shares
+
+
+def covering(features: np.ndarray, samples: int) -> np.ndarray:
+    """Indexes, int64, of the `samples` rows of `features`, float [N, D], that leave none of the others far away.
+
+    Each next one is the farthest from those before it, the first the nearest to the mean (Gonzalez 1985, who shows
+    that the largest distance left is at most twice the least possible; as a choice of samples: Sener and Savarese
+    2018). Features are scaled to unit variance first. All rows if there are no more than `samples`.
+    """
+    scaled = np.asarray(features, dtype=np.float64)
+    scaled = (scaled - scaled.mean(axis=0)) / np.maximum(scaled.std(axis=0), 1e-12)
+    picked = [int(np.argmin(np.einsum("nd,nd->n", scaled, scaled)))]
+    away = np.full(len(scaled), np.inf)
+    while len(picked) < min(samples, len(scaled)):
+        away = np.minimum(away, _squared_distances(scaled, picked[-1]))
+        away[picked[-1]] = -1.0  # no sample twice, its like is another
+        picked.append(int(np.argmax(away)))
+    return np.array(picked, dtype=np.int64)
+
+
+def uncertain(probabilities: np.ndarray, samples: int) -> np.ndarray:
+    """Indexes, int64, of the `samples` rows of `probabilities`, float [N, classes], of the highest entropy (Shannon
+    1948), highest first; the earlier of equals. All rows if there are no more than `samples`."""
+    entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-30)), axis=1)
+    return np.argsort(-entropy, kind="stable")[:samples].astype(np.int64)
+
+
+def _squared_distances(points: np.ndarray, index: int) -> np.ndarray:
+    apart = points - points[index]
+    return np.einsum("nd,nd->n", apart, apart)

@@ -42,14 +42,3 @@ class SampleStream:
                 digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
                 digest.update(array.data)
         return digest.hexdigest()
-
-
-class OnnxReader:
-    """A stream as onnxruntime's CalibrationDataReader: `get_next` gives a sample, and None at the end."""
-
-    def __init__(self, stream: SampleStream) -> None:
-        self._samples = iter(stream)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        sample = next(self._samples, None)
-        return None if sample is None else dict(sample)

@@ -3,9 +3,10 @@
 Every result carries its `fingerprint`; paths lie in the result's own folder of the store.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -232,6 +233,29 @@ class ExportedFile:
     @property
     def label(self) -> str:
         return self.scheme + ("-io8" if self.io_dtype != "float32" else "")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Ranges of a student's activations. `model_file`: its float32 ONNX file as quantizers want it. `activations_file`:
+    JSON by tensor name: `range`, lowest and highest, and `signature`, by which other files' tensors are compared."""
+
+    fingerprint: str
+    model_file: Path
+    activations_file: Path
+    manifest_file: Path
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        return {name: tuple(told["range"]) for name, told in self._activations.items()}
+
+    @property
+    def signatures(self) -> dict[str, tuple[int, list[list[float]]]]:
+        return {name: tuple(told["signature"]) for name, told in self._activations.items() if told["signature"]}
+
+    @property
+    def _activations(self) -> dict[str, Any]:
+        return dict(json.loads(self.activations_file.read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from pipeline.latency import measure_latency
 from pipeline.plan import FilePlan, Plan, TargetPlan
 from pipeline.progress import Reporter
 from pipeline.prune import prune
+from pipeline.quantize.calibrate import calibrate
 from pipeline.quantize.onnx import quantize_onnx
 from pipeline.quantize.tflite import quantize_tflite
 from pipeline.recipe import Recipe
@@ -216,7 +217,7 @@ def make_files(
 ) -> list[ExportedFile]:
     """The float32 file, and last the one that ships where that is another, with their metadata."""
     exported = _export(target, plan, networks, context)
-    quantized = _quantize(recipe, target, plan, exported, networks.data, context)
+    quantized = _quantize(recipe, target, plan, exported, networks, context)
     description = recipe.description or f"{recipe.name}: {recipe.task}"
     files = dict.fromkeys((exported, quantized))
     named = [add_metadata(file, networks.data, recipe.name, description, context) for file in files]
@@ -237,10 +238,15 @@ def _quantize(
     target: TargetPlan,
     plan: FilePlan,
     exported: ExportedFile,
-    data: PreparedData,
+    networks: Networks,
     context: RunContext,
 ) -> ExportedFile:
-    scheme, calibration = target.quantization, recipe.calibration
+    scheme, data = target.quantization, networks.data
+    calibration = None
+    if scheme.scheme == "int8-static":
+        opset = target.profile.export.opset
+        onnx = export_onnx(data, networks.student, opset, target.sequence_length, context)
+        calibration = calibrate(onnx, data, networks.teacher, networks.teacher_data, recipe.calibration, context)
     if plan.format == "onnx":
         isa = target.profile.isa or describe_machine().isa  # a profile of any host names none
         return quantize_onnx(exported, data, scheme, calibration, isa, context)

@@ -14,7 +14,7 @@ if (
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pipeline.context import RunContext
-from pipeline.results import ExportedFile, NetworkResult, PreparedData
+from pipeline.results import Calibration, ExportedFile, NetworkResult, PreparedData
 from pipeline.store import Store
 from tests.samples import tiny_digits, tiny_reviews
 
@@ -95,3 +95,21 @@ def text_tflite(reviews: PreparedData, text_student: NetworkResult, session_cont
     from pipeline.export.tflite import export_tflite
 
     return export_tflite(reviews, text_student, None, session_context)
+
+
+@pytest.fixture(scope="session")
+def image_calibration(
+    digits: PreparedData, image_student: NetworkResult, image_onnx: ExportedFile, session_context: RunContext
+) -> Calibration:
+    from tests.pipeline.quantized import FEW, calibrated
+
+    return calibrated(image_onnx, digits, image_student, session_context, samples=FEW)
+
+
+@pytest.fixture(scope="session")
+def text_calibration(
+    reviews: PreparedData, text_student: NetworkResult, text_onnx: ExportedFile, session_context: RunContext
+) -> Calibration:
+    from tests.pipeline.quantized import FEW, calibrated
+
+    return calibrated(text_onnx, reviews, text_student, session_context, samples=FEW)

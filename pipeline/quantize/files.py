@@ -3,20 +3,23 @@
 from dataclasses import replace
 from pathlib import Path
 
-from calibration.manifest import CalibrationManifest, write_manifest
+from calibration.manifest import read_manifest, write_manifest
 from pipeline.quantize.inspect import check_quantized, describe_quantized
-from pipeline.results import ExportedFile
+from pipeline.results import Calibration, ExportedFile
 from pipeline.store import file_sha256
 from targets.profile import Quantization
 
 
 def quantized_file(
-    export: ExportedFile, quantization: Quantization, file: Path, key: str, manifest: CalibrationManifest | None
+    export: ExportedFile, quantization: Quantization, file: Path, key: str, calibration: Calibration | None
 ) -> ExportedFile:
-    """What was made of `export`: `file`, with `calibration.json` beside it where there is a `manifest`.
+    """What was made of `export`: `file`, with `calibration.json` beside it where ranges of a `calibration` are in it.
 
     Raises InputError if it is not what `quantization` says (`check_quantized`).
     """
+    manifest = (
+        read_manifest(calibration.manifest_file) if calibration and quantization.scheme == "int8-static" else None
+    )
     notes: tuple[str, ...] = manifest.notes if manifest else ()
     written = write_manifest(manifest, file.with_name("calibration.json")) if manifest else None
     made = replace(

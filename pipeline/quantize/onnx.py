@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from calibration.manifest import CalibrationManifest
-from calibration.ranges import DESCRIPTIONS, Ranges, activation_ranges, passes
 from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.progress import Meter
@@ -14,10 +12,9 @@ from pipeline.quantize.failures import quantizing
 from pipeline.quantize.files import quantized_file
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
-from pipeline.quantize.onnx_graph import name_nodes, quantize_io, store_weights_in_16_bits
-from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
-from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings.release import CalibrationSettings
+from pipeline.quantize.onnx_graph import quantize_io, store_weights_in_16_bits
+from pipeline.quantize.prepare import prepare_onnx
+from pipeline.results import Calibration, ExportedFile, PreparedData
 from targets.profile import Quantization
 
 # Operators that onnxruntime's CPU has no 8-bit kernel for (it would dequantize, compute, and round once more), and
@@ -41,7 +38,7 @@ def quantize_onnx(
     export: ExportedFile,
     data: PreparedData,
     quantization: Quantization,
-    calibration: CalibrationSettings,
+    calibration: Calibration | None,
     isa: tuple[str, ...],
     context: RunContext,
 ) -> ExportedFile:
@@ -50,23 +47,23 @@ def quantize_onnx(
     - float16: weights stored in 16 bits, arithmetic in float32;
     - int8-dynamic: weights in 8 bits, activations at run time; texts by optimum's preset for `isa`. For images it
       saves bytes alone: onnxruntime's ConvInteger has one scale a tensor and is slower than float;
-    - int8-static: weights and activations in 8 bits, by ranges over `calibration.samples` training samples; with
-      `io_dtype` int8 or uint8 the inputs and outputs too, scales in the metadata (`quantize_io`).
+    - int8-static: weights and activations in 8 bits, by the ranges of `calibration` (of this very file; the other
+      schemes need none); with `io_dtype` int8 or uint8 the inputs and outputs too, scales in the metadata
+      (`quantize_io`).
 
-    Raises InputError if the file can't be quantized so, CalibrationError for unusable samples.
+    Raises InputError if the file can't be quantized so.
     """
     if quantization.scheme == "float32":
         return export
     inputs: dict[str, object] = {"format": "onnx", "export": export.fingerprint, "scheme": quantization.scheme}
-    total = 1
     if quantization.scheme == "int8-static":
+        assert calibration is not None, "static quantization needs ranges"
         if quantization.onnx_activations == "int8" and quantization.onnx_weights == "uint8":
             raise InputError(
                 "onnxruntime has no kernels for int8 activations with uint8 weights: set onnx_weights to int8 in the "
                 "target's profile, or onnx_activations to uint8"
             )
-        inputs |= {"quantization": quantization, "calibration": calibration, "data": data.fingerprint}
-        total += passes(calibration.method) * min(calibration.samples, len(data.rows("train")))
+        inputs |= {"quantization": quantization, "calibration": calibration.fingerprint}
     preset = preset_for(isa) if data.task == "text-classification" else None
     if quantization.scheme == "int8-dynamic":
         inputs |= {"quantization": quantization, "preset": preset, "weights": _weights_wanted(quantization)}
@@ -74,29 +71,29 @@ def quantize_onnx(
     def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
         scratch = folder / "resume"  # the store removes it with what is left in it
         scratch.mkdir(exist_ok=True)
-        manifest = None
         metadata: dict[str, str] = {}
         with quantizing("onnx", quantization.label):
             if quantization.scheme == "float16":
                 model = _load(export.file)
                 store_weights_in_16_bits(model)
             elif quantization.scheme == "int8-dynamic":
-                model = _dynamic(_prepare(export.file, scratch), quantization, preset, scratch)
+                model = _dynamic(prepare_onnx(export.file, scratch), quantization, preset, scratch)
             else:
-                model, manifest = _static(export, data, quantization, calibration, scratch, meter)
+                assert calibration is not None
+                model = _static(quantization, calibration)
                 if quantization.io_dtype != "float32":
                     metadata = quantize_io(model, quantization.io_dtype)
             file = _save(model, metadata, folder / "model.onnx")
         meter.advance()
-        return quantized_file(export, quantization, file, key, manifest)
+        return quantized_file(export, quantization, file, key, calibration)
 
     return context.stage(
         "quantize",
         inputs,
         ExportedFile,
         make,
-        total=total,
-        unit="samples",
+        total=1,
+        unit="files",
         title=f"quantize ONNX to {quantization.label}",
     )
 
@@ -124,42 +121,6 @@ def _save(model: Any, metadata: dict[str, str], file: Path) -> Path:
     return file
 
 
-def _prepare(file: Path, scratch: Path) -> Path:
-    """`file` with constants folded, batch normalisation fused and shapes inferred, as the quantizers want it."""
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    plain, prepared = scratch / "plain.onnx", scratch / "prepared.onnx"
-    model = _load(file)
-    # Shapes that an exporter wrote would be out of date where a quantizer transposes a weight.
-    del model.graph.value_info[:]
-    onnx.save(model, str(plain))
-    quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
-    model = _load(prepared)
-    name_nodes(model)
-    onnx.save(model, str(prepared))
-    return prepared
-
-
-def _static(
-    export: ExportedFile,
-    data: PreparedData,
-    quantization: Quantization,
-    calibration: CalibrationSettings,
-    scratch: Path,
-    meter: Meter,
-) -> tuple[Any, CalibrationManifest]:
-    prepared = _prepare(export.file, scratch)
-    stream = calibration_stream(export, data, calibration)
-    operators = _operators(prepared, quantization.allow_float_fallback)
-    ranges = activation_ranges(prepared, operators, stream, calibration.method, scratch, meter.advance)
-    if data.task == "image-classification":
-        ranges |= {spec.name: PIXELS for spec in _load(prepared).graph.input}
-    model = _quantized_model(prepared, operators, ranges, quantization)
-    method = f"{DESCRIPTIONS[calibration.method]} ({calibration.method})"
-    return model, calibration_manifest(export, data, calibration, stream, method)
-
-
 def _operators(prepared: Path, allow_float_fallback: bool) -> list[str]:
     """Kinds of operators to quantize, sorted."""
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
@@ -169,7 +130,7 @@ def _operators(prepared: Path, allow_float_fallback: bool) -> list[str]:
     return sorted({node.op_type for node in _load(prepared).graph.node})
 
 
-def _quantized_model(prepared: Path, operators: list[str], ranges: Ranges, quantization: Quantization) -> Any:
+def _static(quantization: Quantization, calibration: Calibration) -> Any:
     """An onnx.ModelProto in the profile's form (QDQ or QOperator), weights and activations in its types."""
     from onnxruntime.quantization import CalibrationMethod, QuantizationMode, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -177,6 +138,8 @@ def _quantized_model(prepared: Path, operators: list[str], ranges: Ranges, quant
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
+    prepared, ranges = calibration.model_file, calibration.ranges
+    operators = _operators(prepared, quantization.allow_float_fallback)
     types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
     model = load_model_with_shape_infer(prepared)
     graph = read_graph(prepared, "onnx")

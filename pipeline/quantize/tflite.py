@@ -1,11 +1,14 @@
 """Quantizes TFLite files with ai-edge-quantizer."""
 
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from calibration.manifest import read_manifest
+from calibration.observe import TfliteTensors
 from calibration.stream import SampleStream
 from pipeline.context import RunContext
 from pipeline.progress import Meter
@@ -13,13 +16,12 @@ from pipeline.quantize.failures import quantizing
 from pipeline.quantize.files import quantized_file
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
-from pipeline.quantize.samples import PIXELS, calibration_manifest, calibration_stream
-from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings.release import CalibrationSettings
+from pipeline.quantize.matching import SAMPLES, same_activations, signatures
+from pipeline.quantize.samples import PIXELS, stream_of
+from pipeline.results import Calibration, ExportedFile, PreparedData
 from targets.profile import IoType, Quantization
 from targets.runtimes.base import RuntimeOptions, open_model
 
-METHOD = "minimum and maximum of each activation"
 SIGNATURE = "serving_default"
 
 Ranges = dict[str, dict[str, np.ndarray]]  # tensor -> "min" and "max"
@@ -29,18 +31,19 @@ def quantize_tflite(
     export: ExportedFile,
     data: PreparedData,
     quantization: Quantization,
-    calibration: CalibrationSettings,
+    calibration: Calibration | None,
     context: RunContext,
 ) -> ExportedFile:
     """The float32 TFLite file `export` in `quantization.scheme`; unchanged for float32.
 
     - float16: weights stored in 16 bits, arithmetic in float32 where the delegate has no 16-bit kernels;
     - int8-dynamic: weights in 8 bits, activations at run time;
-    - int8-static: weights and activations in 8 bits, by ranges over `calibration.samples` training samples (by
-      `METHOD`, whatever `calibration.method` says); with `io_dtype` int8 or uint8 the inputs and outputs too.
-      Embeddings get 8-bit weights and give float, which is quantized next.
+    - int8-static: weights and activations in 8 bits, by the ranges of `calibration` (of the same student's ONNX file;
+      the other schemes need none); with `io_dtype` int8 or uint8 the inputs and outputs too. An activation that the
+      ONNX file has not gets its extremes over the same samples. Embeddings get 8-bit weights and give float, which is
+      quantized next.
 
-    Raises InputError if the file can't be quantized so, CalibrationError for unusable samples.
+    Raises InputError if the file can't be quantized so.
     """
     if quantization.scheme == "float32":
         return export
@@ -50,31 +53,29 @@ def quantize_tflite(
     if quantization.scheme != "float16":
         inputs |= {"granularity": quantization.granularity, "float_fallback": quantization.allow_float_fallback}
     if static:
-        inputs |= {
-            "io_dtype": quantization.io_dtype,
-            "data": data.fingerprint,
-            "samples": calibration.samples,
-            "sampling_seed": calibration.seed,
-        }
-        total += min(calibration.samples, len(data.rows("train")))
+        assert calibration is not None, "static quantization needs ranges"
+        rows = read_manifest(calibration.manifest_file).rows
+        inputs |= {"io_dtype": quantization.io_dtype, "calibration": calibration.fingerprint}
+        total += len(rows)
 
     def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
-        ranges, manifest = None, None
+        ranges = None
         with quantizing("tflite", quantization.label):
             quantizer = _quantizer(export.file, quantization)
             if static:
-                stream = calibration_stream(export, data, calibration)
-                ranges = _calibrate(export.file, stream, meter)
+                assert calibration is not None
+                stream = stream_of(export, data, rows)
+                ranges = _extremes(export.file, stream, meter)
+                _share(ranges, export.file, stream, calibration)
                 if data.task == "image-classification":
                     _set_pixel_range(ranges, export.file)
                 else:
                     _keep_masks_in_float(quantizer, export.file, ranges)
-                manifest = calibration_manifest(export, data, calibration, stream, METHOD)
             content = quantizer.quantize(ranges, enable_progress_report=False).quantized_model
         file = folder / "model.tflite"
         file.write_bytes(content)
         meter.advance()
-        return quantized_file(export, quantization, file, key, manifest)
+        return quantized_file(export, quantization, file, key, calibration)
 
     return context.stage(
         "quantize",
@@ -132,7 +133,7 @@ def _quantize_io(quantizer: Any, dtype: IoType) -> None:
             quantizer.update_quantization_recipe(".*", end, settings)
 
 
-def _calibrate(file: Path, stream: SampleStream, meter: Meter) -> Ranges:
+def _extremes(file: Path, stream: SampleStream, meter: Meter) -> Ranges:
     """Minimum and maximum of each activation of `file` over the samples of `stream`, handed over chunk by chunk.
 
     Quantizer.calibrate would average them over time, so that the last few samples decide: the same ranges as the
@@ -153,6 +154,16 @@ def _calibrate(file: Path, stream: SampleStream, meter: Meter) -> Ranges:
         calibrator.calibrate({SIGNATURE: list(chunk)}, RecipeManager())  # the profiler watches every tensor
         meter.advance(len(chunk))
     return calibrator.get_model_qsvs()
+
+
+def _share(ranges: Ranges, file: Path, stream: SampleStream, calibration: Calibration) -> None:
+    """Replaces ranges of activations that the calibrated ONNX file has too by those that it gets."""
+    tensors, shared = TfliteTensors(file), calibration.ranges
+    found = signatures([tensors(sample) for sample in islice(stream, SAMPLES)])
+    for name, other in same_activations(found, calibration.signatures).items():
+        if ranges.get(name):
+            for end, value in zip(("min", "max"), shared[other], strict=True):
+                ranges[name][end] = np.full_like(ranges[name][end], value)
 
 
 def _set_pixel_range(ranges: Ranges, file: Path) -> None:

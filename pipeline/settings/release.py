@@ -8,10 +8,18 @@ from targets.strict import Strict
 
 
 class CalibrationSettings(Strict):
-    """Training samples for static INT8."""
+    """Training samples for static INT8, and what is made of them; one calibration serves ONNX and TFLite alike.
+
+    `select`: `stratified` by class, `random`, by `coverage` (those that leave no other far away in the space of the
+    features that the student's last layer takes) or by the teacher's `uncertainty` (most uncertain first); the last
+    two choose among 4,096 drawn at random. `settle`: `samples` is then a limit, and fewer are taken if two chunks of
+    samples in a row move the ranges by less than this share of their width.
+    """
 
     samples: int = Field(default=256, ge=1, le=100_000)
-    method: Literal["minmax", "percentile", "entropy"] = "minmax"  # of onnxruntime; LiteRT's quantizer uses min-max
+    select: Literal["stratified", "random", "coverage", "uncertainty"] = "stratified"
+    method: Literal["minmax", "moving_average", "percentile", "entropy", "mse"] = "minmax"
+    settle: float | None = Field(default=None, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
 
 

@@ -19,7 +19,9 @@ def test_a_manifest_reads_back_as_written_and_is_written_alike(tmp_path: Path) -
 
 
 def test_notes_say_the_method_and_what_was_short() -> None:
-    assert MANIFEST.notes == ("calibrated on 3 training samples: minimum and maximum of each activation (minmax)",)
+    assert MANIFEST.notes == (
+        "calibrated on 3 training samples, stratified by class: minimum and maximum of each activation (minmax)",
+    )
     short = replace(MANIFEST, asked=100, samples_by_label={"cat": 3, "dög": 0})
     assert "asked for 100 samples and took all 3" in short.notes[1]
     assert "no sample of 1 of 2 classes" in short.notes[2]

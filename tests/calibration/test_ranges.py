@@ -17,9 +17,10 @@ from calibration.ranges import (
     activation_ranges,
     entropy_range,
     histogram_of,
+    mse_range,
     percentile_range,
 )
-from calibration.stream import SampleStream
+from calibration.stream import CHUNK, SampleStream
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def stream_of(samples: np.ndarray) -> SampleStream:
 
 
 def ranges_of(model: Path, samples: np.ndarray, method: str = "minmax") -> dict[str, tuple[float, float]]:
-    return activation_ranges(model, ["Add", "Relu"], stream_of(samples), method, model.parent)
+    return activation_ranges(model, stream_of(samples), method, model.parent).ranges
 
 
 def test_minmax_is_the_least_and_greatest_value_over_all_samples(doubling: Path) -> None:
@@ -50,10 +51,28 @@ def test_minmax_is_the_least_and_greatest_value_over_all_samples(doubling: Path)
     assert ranges["positive"] == pytest.approx((0, 2 * samples.max()), rel=1e-6)
 
 
-@pytest.mark.parametrize("method", DESCRIPTIONS)
+@pytest.mark.parametrize("method", [method for method in DESCRIPTIONS if method != "moving_average"])
 def test_the_order_of_the_samples_does_not_matter(doubling: Path, method: str) -> None:
     samples = np.random.default_rng(0).normal(size=(20, 50)) * np.logspace(-3, 1, 20)[:, None]
     assert ranges_of(doubling, samples, method) == ranges_of(doubling, samples[::-1], method)
+
+
+def test_the_moving_average_is_the_mean_of_the_chunks_extremes(doubling: Path) -> None:
+    samples = np.random.default_rng(0).normal(size=(2 * CHUNK + 4, 5))
+    chunks = [samples[:CHUNK], samples[CHUNK : 2 * CHUNK], samples[2 * CHUNK :]]
+    expected = np.mean([chunk.min() for chunk in chunks]), np.mean([chunk.max() for chunk in chunks])
+    assert ranges_of(doubling, samples, "moving_average")["x"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_no_more_samples_are_run_than_the_ranges_need_to_settle(doubling: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-1, 1, size=(40 * CHUNK, 300))
+    found = activation_ranges(doubling, stream_of(samples), "minmax", doubling.parent, settle=0.01)
+    assert found.settled
+    assert found.samples < len(samples) / 2
+    assert found.samples % CHUNK == 0
+    growing = samples * np.linspace(1, 10, len(samples))[:, None]
+    found = activation_ranges(doubling, stream_of(growing), "minmax", doubling.parent, settle=1e-4)
+    assert (found.samples, found.settled) == (len(samples), False)
 
 
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
@@ -87,7 +106,7 @@ def test_memory_does_not_grow_with_the_samples(doubling: Path, method: str) -> N
 
     def peak_after(samples: int) -> float:
         stream = SampleStream(tuple(range(samples)), lambda row: {"x": values + row})
-        activation_ranges(doubling, ["Add", "Relu"], stream, method, doubling.parent)
+        activation_ranges(doubling, stream, method, doubling.parent)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     few = peak_after(16)
@@ -134,6 +153,21 @@ def test_an_entropy_range_lies_within_the_range_and_keeps_zero(histogram: np.nda
     cut_low, cut_high = entropy_range(histogram, low, high)
     assert low <= cut_low <= 0
     assert 0 < cut_high <= high
+
+
+@settings(max_examples=15)
+@given(histograms, st.floats(-5, 0), st.floats(0.1, 5))
+def test_an_mse_range_loses_no_more_than_the_whole_range(histogram: np.ndarray, low: float, high: float) -> None:
+    cut_low, cut_high = mse_range(histogram, low, high)
+    assert low <= cut_low <= 0 < cut_high <= high  # cut at both ends alike
+    edges = np.linspace(low, high, 65)
+    centres = (edges[:-1] + edges[1:]) / 2
+
+    def lost(least: float, most: float) -> float:
+        step = (most - least) / 255
+        return float(histogram @ (np.clip(np.round((centres - least) / step), 0, 255) * step + least - centres) ** 2)
+
+    assert lost(cut_low, cut_high) <= lost(low, high) * (1 + 1e-9)
 
 
 def test_entropy_does_not_cut_what_is_rare_beside_a_plain_background() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from calibration.stream import CHUNK, OnnxReader, SampleStream
+from calibration.stream import CHUNK, SampleStream
 
 
 def numbered(rows: int) -> SampleStream:
@@ -37,18 +37,6 @@ def test_chunks_hold_every_sample_once_and_no_more_than_the_chunk(rows: int) -> 
     chunks = list(numbered(rows).chunks())
     assert [value for chunk in chunks for value in values(chunk)] == list(range(rows))
     assert all(1 <= len(chunk) <= CHUNK for chunk in chunks)
-
-
-def test_the_reader_gives_none_at_the_end_as_onnxruntime_expects() -> None:
-    from onnxruntime.quantization import CalibrationDataReader
-
-    reader = OnnxReader(numbered(2))
-    assert isinstance(reader, CalibrationDataReader)
-    first, second = reader.get_next(), reader.get_next()
-    assert first is not None
-    assert second is not None
-    assert values([first, second]) == [0, 1]
-    assert reader.get_next() is None
 
 
 def test_the_digest_tells_bytes_shapes_names_and_order_apart() -> None:

@@ -18,8 +18,7 @@ from pipeline.export.metadata import add_metadata
 from pipeline.export.metadata_schema import AssociatedFile, ModelMetadata, TensorMetadata, build
 from pipeline.feeds import feeds
 from pipeline.quantize.tflite import quantize_tflite
-from pipeline.results import ExportedFile, PreparedData
-from pipeline.settings.release import CalibrationSettings
+from pipeline.results import Calibration, ExportedFile, PreparedData
 from pipeline.store import file_sha256
 from targets.profile import IoType, Quantization, RuntimeName
 from targets.runtimes.base import Model, RuntimeOptions, open_model
@@ -34,12 +33,14 @@ needs_libusb = pytest.mark.skipif(
 
 
 @pytest.fixture
-def image_int8(image_tflite: ExportedFile, digits: PreparedData, session_context: RunContext) -> Any:
+def image_int8(
+    image_tflite: ExportedFile, image_calibration: Calibration, digits: PreparedData, session_context: RunContext
+) -> Any:
     """Static INT8 by its inputs' and outputs' dtype."""
 
     def make(io_dtype: IoType) -> ExportedFile:
         static = Quantization(scheme="int8-static", io_dtype=io_dtype)
-        return quantize_tflite(image_tflite, digits, static, CalibrationSettings(samples=32), session_context)
+        return quantize_tflite(image_tflite, digits, static, image_calibration, session_context)
 
     return make
 
@@ -47,7 +48,7 @@ def image_int8(image_tflite: ExportedFile, digits: PreparedData, session_context
 @pytest.fixture
 def text_int8(text_tflite: ExportedFile, reviews: PreparedData, session_context: RunContext) -> ExportedFile:
     dynamic = Quantization(scheme="int8-dynamic")
-    return quantize_tflite(text_tflite, reviews, dynamic, CalibrationSettings(), session_context)
+    return quantize_tflite(text_tflite, reviews, dynamic, None, session_context)
 
 
 def opened(file: ExportedFile) -> Model:

@@ -8,10 +8,9 @@ from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.quantize.failures import quantizing
 from pipeline.quantize.onnx import quantize_onnx
-from pipeline.results import ExportedFile, PreparedData
+from pipeline.results import Calibration, ExportedFile, PreparedData
 from targets.errors import TargetError
 from targets.profile import Quantization
-from tests.pipeline.quantized import FEW
 
 
 def test_a_quantizers_own_error_is_told_with_the_scheme_and_what_to_do() -> None:
@@ -29,11 +28,17 @@ def test_errors_that_say_what_is_wrong_pass_as_they_are(error: Exception) -> Non
 
 @pytest.mark.parametrize("scheme", ["float16", "int8-dynamic", "int8-static"])
 def test_a_truncated_model_is_told_and_leaves_no_result(
-    image_onnx: ExportedFile, digits: PreparedData, context: RunContext, tmp_path: Path, scheme: str
+    image_onnx: ExportedFile,
+    image_calibration: Calibration,
+    digits: PreparedData,
+    context: RunContext,
+    tmp_path: Path,
+    scheme: str,
 ) -> None:
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(image_onnx.file.read_bytes()[: image_onnx.bytes // 2])
     export = replace(image_onnx, file=cut)
+    calibration = replace(image_calibration, model_file=cut)
     with pytest.raises((InputError, TargetError)):
-        quantize_onnx(export, digits, Quantization(scheme=scheme), FEW, (), context)  # type: ignore[arg-type]
+        quantize_onnx(export, digits, Quantization(scheme=scheme), calibration, (), context)  # type: ignore[arg-type]
     assert not list((tmp_path / "store").rglob("result.json"))
