@@ -197,6 +197,8 @@ def _calibration(manifest: Path | None) -> dict[str, Any] | None:
         "asked": content.asked,
         "split": content.split,
         "seed": content.seed,
+        "selection": content.selection,
+        "settled": content.settled,
         "samples_sha256": content.samples_sha256,
     }
 
