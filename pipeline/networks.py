@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.aware.fold import without_normalisation
 from pipeline.errors import InputError
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.teacher import FILE_FORMATS, STORED
@@ -59,7 +60,7 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
     """The network with random weights (torch's generator), pruning re-applied. `architecture` is plain JSON:
 
     - `kind: timm`: model, width, classes, input_size, mean, std; `shapes` of a pruned body
-      (`reshape_body`), `dropout` before the classifier;
+      (`reshape_body`), `dropout` before the classifier, `folded` normalisations (`pipeline.aware.fold`);
     - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels, and the
       names of parameters that training leaves alone (`frozen`);
     - `kind: onnx` and `kind: keras`: a file of another framework (`pipeline.teachers.file_network`): name, suffix,
@@ -85,6 +86,7 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
         if "dropout" in architecture:
             cast(Any, body).drop_rate = architecture["dropout"]  # timm's classifiers read it in forward
         network = ImageNetwork(body, architecture["mean"], architecture["std"], architecture.get("input_size"))
+        without_normalisation(network, architecture.get("folded", []))
         return network.to(memory_format=torch.channels_last)
     text = TextNetwork(_transformer(architecture))
     for name in architecture.get("frozen", []):

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from pipeline.errors import InputError
 from pipeline.settings.data import DataSettings, ImageInput, TextInput
 from pipeline.settings.distill import DistillSettings, Ramp
-from pipeline.settings.release import CalibrationSettings, ExplainSettings
+from pipeline.settings.release import CalibrationSettings, ExplainSettings, QuantizeSettings
 from pipeline.settings.search import SearchSettings
 from pipeline.settings.student import PruneSettings, StudentSettings
 from pipeline.settings.teacher import FILE_FORMATS, STORED, EnsembleSettings, TeacherSettings
@@ -42,6 +42,7 @@ class Recipe(Strict):
     student: StudentSettings
     distill: DistillSettings = DistillSettings()
     prune: PruneSettings = PruneSettings()
+    quantize: QuantizeSettings = QuantizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     explain: ExplainSettings | None = None  # None: nobody asks why
     budgets: Budgets = Budgets()
@@ -61,6 +62,8 @@ class Recipe(Strict):
                 raise ValueError(f"{name}.augmentation is for images; remove it from this text recipe")
             if not image and part.regularization.mixes:
                 raise ValueError(f"{name}.regularization: mixup and cutmix are for images; remove them")
+        if not image and self.quantize.aware is not None:
+            raise ValueError("quantize.aware is for images; texts ship with dynamic INT8, which has no ranges to learn")
         if image and self.text.vocabulary != "full":
             raise ValueError("text.vocabulary is for texts; remove it from this image recipe")
         if image and self.distill.layers is not None:

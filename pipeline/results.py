@@ -15,7 +15,7 @@ from targets.profile import IoType, Scheme, Source, Task
 Format = Literal["onnx", "tflite"]
 SplitName = Literal["train", "validation", "test", "transfer"]
 UNLABELLED = -1  # in place of the class of a sample that has none
-Role = Literal["teacher", "assistant", "naive", "student", "pruned", "trimmed"]
+Role = Literal["teacher", "assistant", "naive", "student", "pruned", "trimmed", "aware"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """A trained network: a teacher, a student, a naive student, a pruned student or one with a trimmed vocabulary.
+    """A trained network: a teacher, a student, or a student: naive, pruned, INT8-aware or with fewer word pieces.
 
     `checkpoint_file` is safetensors; `architecture` is all that `pipeline.networks.load_network` needs besides it.
     `test_logits_file`: float32 [T, classes] for the test split, in its row order. `macs` is for one sample.
@@ -112,6 +112,7 @@ class NetworkResult:
     curve: tuple[EpochRecord, ...] = ()
     best_epoch: int | None = None
     notes: tuple[str, ...] = ()  # what a reader of the report must know
+    ranges_file: Path | None = None  # of activations, learned with the weights (`pipeline.aware`)
 
     @property
     def test_logits(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline import scale
+from pipeline.aware.train import train_aware
 from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
@@ -68,6 +69,7 @@ class Networks:
     teacher_onnx_bytes: int
     naive: NetworkResult | None
     students: tuple[NetworkResult, ...]  # as distilled, then as pruned, then with fewer word pieces
+    aware: NetworkResult | None = None  # what static INT8 files are made of, where it is not the student
     explanation: ExplainResult | None = None
 
     @property
@@ -114,8 +116,11 @@ def train(recipe: Recipe, context: RunContext) -> Networks:
     if recipe.text.vocabulary == "task":
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
+    aware = None
+    if recipe.quantize.aware is not None:
+        aware = train_aware(shown, students[-1], guide, cache, recipe.quantize.aware, recipe.distill, context)
     why = explain(data, read, teacher, students[-1], recipe.explain, context) if recipe.explain else None
-    return Networks(read, data, teacher, teacher_bytes, naive, students, why)
+    return Networks(read, data, teacher, teacher_bytes, naive, students, aware, why)
 
 
 def export_answers(recipe: Recipe, folder: Path, out: Path, reporter: Reporter) -> Path:
@@ -215,9 +220,9 @@ def press(
 def make_files(
     recipe: Recipe, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext
 ) -> list[ExportedFile]:
-    """The float32 file, and last the one that ships where that is another, with their metadata."""
-    exported = _export(target, plan, networks, context)
-    quantized = _quantize(recipe, target, plan, exported, networks, context)
+    """The student's float32 file, and last the one that ships where that is another, with their metadata."""
+    exported = _export(target, plan, networks.student, networks.data, context)
+    quantized = _quantize(recipe, target, plan, networks, context)
     description = recipe.description or f"{recipe.name}: {recipe.task}"
     files = dict.fromkeys((exported, quantized))
     named = [add_metadata(file, networks.data, recipe.name, description, context) for file in files]
@@ -226,27 +231,25 @@ def make_files(
     return named
 
 
-def _export(target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext) -> ExportedFile:
+def _export(
+    target: TargetPlan, plan: FilePlan, student: NetworkResult, data: PreparedData, context: RunContext
+) -> ExportedFile:
     if plan.format == "onnx":
-        opset = target.profile.export.opset
-        return export_onnx(networks.data, networks.student, opset, target.sequence_length, context)
-    return export_tflite(networks.data, networks.student, target.sequence_length, context)
+        return export_onnx(data, student, target.profile.export.opset, target.sequence_length, context)
+    return export_tflite(data, student, target.sequence_length, context)
 
 
 def _quantize(
-    recipe: Recipe,
-    target: TargetPlan,
-    plan: FilePlan,
-    exported: ExportedFile,
-    networks: Networks,
-    context: RunContext,
+    recipe: Recipe, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext
 ) -> ExportedFile:
-    scheme, data = target.quantization, networks.data
-    calibration = None
+    scheme, data, student, calibration = target.quantization, networks.data, networks.student, None
     if scheme.scheme == "int8-static":
-        opset = target.profile.export.opset
-        onnx = export_onnx(data, networks.student, opset, target.sequence_length, context)
-        calibration = calibrate(onnx, data, networks.teacher, networks.teacher_data, recipe.calibration, context)
+        student = networks.aware or student
+        onnx = export_onnx(data, student, target.profile.export.opset, target.sequence_length, context)
+        calibration = calibrate(
+            onnx, data, student, networks.teacher, networks.teacher_data, recipe.calibration, context
+        )
+    exported = _export(target, plan, student, data, context)
     if plan.format == "onnx":
         isa = target.profile.isa or describe_machine().isa  # a profile of any host names none
         return quantize_onnx(exported, data, scheme, calibration, isa, context)

@@ -8,6 +8,7 @@ from calibration.manifest import CalibrationManifest, write_manifest
 from calibration.observe import OnnxTensors
 from calibration.ranges import DESCRIPTIONS, activation_ranges, passes
 from calibration.stream import SampleStream
+from pipeline.aware.ranges import learned_ranges
 from pipeline.context import RunContext
 from pipeline.progress import Meter
 from pipeline.quantize.failures import quantizing
@@ -21,12 +22,14 @@ from pipeline.settings.release import CalibrationSettings
 def calibrate(
     export: ExportedFile,
     data: PreparedData,
+    student: NetworkResult,
     teacher: NetworkResult,
     teacher_data: PreparedData,
     settings: CalibrationSettings,
     context: RunContext,
 ) -> Calibration:
-    """Ranges of the activations of `export`, the student's float32 ONNX file, over training samples as `settings` say.
+    """Ranges of the activations of `export`, the float32 ONNX file of `student`, over training samples as `settings`
+    say; those that it learned with its weights are taken as they are.
 
     `teacher`, who reads the samples as `teacher_data` has them, is asked where its uncertainty chooses. Raises
     CalibrationError for samples that can't calibrate and activations that are not finite, InputError if the file can't
@@ -38,6 +41,7 @@ def calibrate(
         "data": data.fingerprint,
         "settings": settings,
         "teacher": teacher.fingerprint if asks else None,
+        "learned": student.fingerprint if student.ranges_file else None,
     }
     total = passes(settings.method) * min(settings.samples, len(data.rows("train")))
 
@@ -56,10 +60,17 @@ def calibrate(
             ranges |= dict.fromkeys(stream.make(stream.rows[0]), PIXELS)
         tensors = OnnxTensors(prepared, ranges)
         told = signatures([tensors(sample) for sample in islice(stream, SAMPLES)])
+        learned = learned_ranges(student, data, stream.rows[:SAMPLES], told)
+        ranges |= learned
         activations = {name: {"range": ends, "signature": told.get(name)} for name, ends in sorted(ranges.items())}
         file = folder / "activations.json"
         file.write_text(json.dumps(activations) + "\n", encoding="utf-8")
-        manifest = _manifest(export, data, settings, stream, found.settled)
+        method = DESCRIPTIONS[settings.method]
+        if learned:
+            method = (
+                f"{len(learned)} ranges learned with the weights (LSQ, Esser et al. 2020), of the others the {method}"
+            )
+        manifest = _manifest(export, data, settings, stream, f"{method} ({settings.method})", found.settled)
         meter.text = f"{len(stream):,} samples{', settled' if found.settled else ''}, {len(ranges):,} activations"
         meter.show()
         return Calibration(key, prepared, file, write_manifest(manifest, folder / "calibration.json"))
@@ -69,11 +80,16 @@ def calibrate(
 
 
 def _manifest(
-    export: ExportedFile, data: PreparedData, settings: CalibrationSettings, stream: SampleStream, settled: bool
+    export: ExportedFile,
+    data: PreparedData,
+    settings: CalibrationSettings,
+    stream: SampleStream,
+    method: str,
+    settled: bool,
 ) -> CalibrationManifest:
     classes = data.targets[list(stream.rows)]
     return CalibrationManifest(
-        method=f"{DESCRIPTIONS[settings.method]} ({settings.method})",
+        method=method,
         asked=settings.samples,
         seed=settings.seed,
         rows=stream.rows,

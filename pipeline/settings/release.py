@@ -1,10 +1,25 @@
-"""What a recipe says of calibration, and of explaining what was made."""
+"""What a recipe says of quantization and calibration, and of explaining what was made."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from targets.strict import Strict
+
+
+class AwareSettings(Strict):
+    """Quantization-aware training of the student for targets that ask for static INT8: so many `epochs` more, taught
+    by the recipe's `teacher` as before, or by the float `student`."""
+
+    epochs: int = Field(default=2, ge=1, le=1000)
+    learning_rate: float = Field(default=2e-4, gt=0, lt=1)
+    teacher: Literal["teacher", "student"] = "teacher"
+
+
+class QuantizeSettings(Strict):
+    """What is done for the accuracy of 8-bit files. None: the student is quantized as it is."""
+
+    aware: AwareSettings | None = None
 
 
 class CalibrationSettings(Strict):

@@ -39,7 +39,7 @@ def calibrated(
     export: ExportedFile, data: PreparedData, student: NetworkResult, context: RunContext, **settings: Any
 ) -> Calibration:
     """Of the ONNX file `export`; the student stands for the teacher."""
-    return calibrate(export, data, student, data, CalibrationSettings(**settings), context)
+    return calibrate(export, data, student, student, data, CalibrationSettings(**settings), context)
 
 
 def without_padding(reviews: PreparedData, folder: Path) -> PreparedData:
