@@ -141,6 +141,12 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         rows.append(
             ("trim", f"vocabulary: the word pieces that the training texts hold{often}, and the alphabet", every)
         )
+    aware = recipe.quantize.aware
+    static = [target.profile.id for target in plan.targets if target.quantization.scheme == "int8-static"]
+    if aware is not None and static:
+        rows.append(
+            ("aware", f"{aware.epochs} epochs more in 8 bits, taught by the {aware.teacher}", ", ".join(static))
+        )
     if recipe.explain is not None:
         method = recipe.explain.method.replace("_", " ")
         what = f"{method} of {recipe.explain.samples} test samples, teacher's and student's compared"

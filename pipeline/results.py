@@ -368,6 +368,7 @@ class RunResult:
     files: tuple[TargetFile, ...]
     notes: tuple[str, ...] = field(default=())
     explanation: ExplainResult | None = None
+    aware: NetworkResult | None = None  # what the 8-bit files were made of, where it is not the last of `students`
 
 
 @dataclass(frozen=True)

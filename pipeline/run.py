@@ -92,7 +92,7 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
         context = RunContext(
             Store(out / ".store"), reporter, recipe.seed, recipe.threads, curves=curves, compute=recipe.compute
         )
-        networks = train(recipe, context)
+        networks = train(recipe, context, plan.targets)
         releases = []
         if scale.first():
             with scale.apart():
@@ -101,8 +101,8 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
         return releases
 
 
-def train(recipe: Recipe, context: RunContext) -> Networks:
-    """Data, teacher, student: the stages that do not depend on a target."""
+def train(recipe: Recipe, context: RunContext, targets: Sequence[TargetPlan] = ()) -> Networks:
+    """Data, teacher, student: what the targets share. The student that is aware of rounding is for static INT8 alone."""
     data, members, teacher = teach_all(recipe, context)
     teacher_bytes = _float_bytes(recipe, data, members, context)
     shown = add_transfer(data, recipe.distill.transfer, context)
@@ -117,7 +117,8 @@ def train(recipe: Recipe, context: RunContext) -> Networks:
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
     aware = None
-    if recipe.quantize.aware is not None:
+    in_8_bits = any(target.quantization.scheme == "int8-static" for target in targets)
+    if recipe.quantize.aware is not None and in_8_bits:
         aware = train_aware(shown, students[-1], guide, cache, recipe.quantize.aware, recipe.distill, context)
     why = explain(data, read, teacher, students[-1], recipe.explain, context) if recipe.explain else None
     return Networks(read, data, teacher, teacher_bytes, naive, students, aware, why)
@@ -192,6 +193,7 @@ def release(
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
         networks.students, tuple(files), explanation=networks.explanation,
+        aware=networks.aware if target.quantization.scheme == "int8-static" else None,
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
     verdict = decide(report)

@@ -75,7 +75,8 @@ def file_name(file: TargetFile) -> str:
 
 
 def _networks(run: RunResult) -> tuple[NetworkResult, ...]:
-    return (run.teacher, *((run.naive,) if run.naive else ()), *run.students)
+    beside = tuple(network for network in (run.naive, run.aware) if network)
+    return (run.teacher, *run.students, *beside)
 
 
 def _network(result: NetworkResult, student: NetworkResult) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from targets.strict import model_in, parse
 Space = Mapping[str, Hyperparameter]
 
 # All else stays as it is, so that one data set, one teacher and one cache of its answers serve every trial.
-SEARCHED = ("student", "distill", "prune", "calibration", "text.vocabulary", "text.least_count")
+SEARCHED = ("student", "distill", "prune", "quantize", "calibration", "text.vocabulary", "text.least_count")
 
 DIGITS = 4  # significant, of the numbers that trials use: a recipe that a person reads
 

@@ -25,7 +25,7 @@ def judge(recipe: Recipe, context: RunContext, *, target: str, latency: bool) ->
     (planned,) = make_plan(recipe, (target,)).targets
     distilling = recipe.distill.model_copy(update={"compare_naive": False})
     bare = recipe.model_copy(update={"distill": distilling, "explain": None})
-    networks = train(bare, context)
+    networks = train(bare, context, (planned,))
     accuracies, figures, excess = [], dict[str, float](), dict[str, float]()
     for plan in planned.files:
         file = make_files(recipe, planned, plan, networks, context)[-1]
