@@ -102,7 +102,7 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
 
 
 def train(recipe: Recipe, context: RunContext, targets: Sequence[TargetPlan] = ()) -> Networks:
-    """Data, teacher, student: what the targets share. The student that is aware of rounding is for static INT8 alone."""
+    """Data, teacher, student: what the targets share. A student aware of rounding is for static INT8 alone."""
     data, members, teacher = teach_all(recipe, context)
     teacher_bytes = _float_bytes(recipe, data, members, context)
     shown = add_transfer(data, recipe.distill.transfer, context)

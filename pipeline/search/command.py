@@ -100,7 +100,8 @@ def search(
             make_plan(with_values(recipe, {key: value}), (str(named),))
     context = RunContext(Store(out / ".store"), reporter, recipe.seed, recipe.threads)
     data, _, teacher = teach_all(recipe, context)
-    settings = recipe.model_dump(mode="json", include={"student", "distill", "prune", "calibration", "text", "image"})
+    parts = {"student", "distill", "prune", "quantize", "calibration", "text", "image"}
+    settings = recipe.model_dump(mode="json", include=parts)
     same = {
         "recipe": settings, "space": space, "profile": profile, "budgets": plan.targets[0].budgets,
         "seed": recipe.seed, "latency": describe_machine().label if latency else None,
