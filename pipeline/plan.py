@@ -143,6 +143,8 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         )
     aware = recipe.quantize.aware
     static = [target.profile.id for target in plan.targets if target.quantization.scheme == "int8-static"]
+    if recipe.quantize.correct_biases and static:
+        rows.append(("repair", "biases take back what 8 bits shift in the mean", ", ".join(static)))
     if aware is not None and static:
         rows.append(
             ("aware", f"{aware.epochs} epochs more in 8 bits, taught by the {aware.teacher}", ", ".join(static))

@@ -15,7 +15,7 @@ from targets.profile import IoType, Scheme, Source, Task
 Format = Literal["onnx", "tflite"]
 SplitName = Literal["train", "validation", "test", "transfer"]
 UNLABELLED = -1  # in place of the class of a sample that has none
-Role = Literal["teacher", "assistant", "naive", "student", "pruned", "trimmed", "aware"]
+Role = Literal["teacher", "assistant", "naive", "student", "pruned", "trimmed", "int8"]
 
 
 @dataclass(frozen=True)
@@ -368,7 +368,7 @@ class RunResult:
     files: tuple[TargetFile, ...]
     notes: tuple[str, ...] = field(default=())
     explanation: ExplainResult | None = None
-    aware: NetworkResult | None = None  # what the 8-bit files were made of, where it is not the last of `students`
+    int8: NetworkResult | None = None  # what static INT8 files were made of, where it is not the last of `students`
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline import scale
+from pipeline.aware.repair import repair
 from pipeline.aware.train import train_aware
 from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
@@ -69,7 +70,7 @@ class Networks:
     teacher_onnx_bytes: int
     naive: NetworkResult | None
     students: tuple[NetworkResult, ...]  # as distilled, then as pruned, then with fewer word pieces
-    aware: NetworkResult | None = None  # what static INT8 files are made of, where it is not the student
+    int8: NetworkResult | None = None  # what static INT8 files are made of, where it is not the student
     explanation: ExplainResult | None = None
 
     @property
@@ -102,7 +103,7 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
 
 
 def train(recipe: Recipe, context: RunContext, targets: Sequence[TargetPlan] = ()) -> Networks:
-    """Data, teacher, student: what the targets share. A student aware of rounding is for static INT8 alone."""
+    """Data, teacher, student: what the targets share. A student of its own for 8 bits is for static INT8 alone."""
     data, members, teacher = teach_all(recipe, context)
     teacher_bytes = _float_bytes(recipe, data, members, context)
     shown = add_transfer(data, recipe.distill.transfer, context)
@@ -116,12 +117,14 @@ def train(recipe: Recipe, context: RunContext, targets: Sequence[TargetPlan] = (
     if recipe.text.vocabulary == "task":
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
-    aware = None
-    in_8_bits = any(target.quantization.scheme == "int8-static" for target in targets)
-    if recipe.quantize.aware is not None and in_8_bits:
-        aware = train_aware(shown, students[-1], guide, cache, recipe.quantize.aware, recipe.distill, context)
+    int8 = None
+    if any(target.quantization.scheme == "int8-static" for target in targets):
+        if recipe.quantize.aware is not None:
+            int8 = train_aware(shown, students[-1], guide, cache, recipe.quantize.aware, recipe.distill, context)
+        elif recipe.quantize.correct_biases:
+            int8 = repair(data, students[-1], context)
     why = explain(data, read, teacher, students[-1], recipe.explain, context) if recipe.explain else None
-    return Networks(read, data, teacher, teacher_bytes, naive, students, aware, why)
+    return Networks(read, data, teacher, teacher_bytes, naive, students, int8, why)
 
 
 def export_answers(recipe: Recipe, folder: Path, out: Path, reporter: Reporter) -> Path:
@@ -193,7 +196,7 @@ def release(
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
         networks.students, tuple(files), explanation=networks.explanation,
-        aware=networks.aware if target.quantization.scheme == "int8-static" else None,
+        int8=networks.int8 if target.quantization.scheme == "int8-static" else None,
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
     verdict = decide(report)
@@ -246,7 +249,7 @@ def _quantize(
 ) -> ExportedFile:
     scheme, data, student, calibration = target.quantization, networks.data, networks.student, None
     if scheme.scheme == "int8-static":
-        student = networks.aware or student
+        student = networks.int8 or student
         onnx = export_onnx(data, student, target.profile.export.opset, target.sequence_length, context)
         calibration = calibrate(
             onnx, data, student, networks.teacher, networks.teacher_data, recipe.calibration, context

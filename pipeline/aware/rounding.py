@@ -113,7 +113,7 @@ class RoundedNetwork(nn.Module):
         self.zero: Tensor
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        with _Rounding(self):
+        with Rounding(self):
             return self.network(*inputs)
 
     @property
@@ -123,7 +123,7 @@ class RoundedNetwork(nn.Module):
         return -self.zero * scale, (LEVELS - self.zero) * scale
 
 
-class _Rounding(_Places):
+class Rounding(_Places):
     def __init__(self, rounded: RoundedNetwork) -> None:
         super().__init__()
         self.rounded = rounded

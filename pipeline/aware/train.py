@@ -4,25 +4,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from pipeline.aware.fold import fold, normalised_convolutions
-from pipeline.aware.rounding import RoundedNetwork, rounding_places, watched
+from pipeline.aware.rounding import RoundedNetwork
+from pipeline.aware.start import folded, rounded_network
 from pipeline.context import RunContext
-from pipeline.data.batches import evaluation_batches
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.errors import InputError
-from pipeline.networks import ImageNetwork, build_network, example_inputs, load_network
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.release import AwareSettings
-from pipeline.training.fit import fit, network_result, prepare_torch, samples_of, to_device
-
-STARTING = 256  # training samples over which the first ranges are measured
-BATCH = 32  # of them: extremes are averaged over batches, so that a lone value does not set a range
+from pipeline.training.fit import fit, network_result, prepare_torch, samples_of
 
 
 def train_aware(
@@ -58,16 +49,16 @@ def train_aware(
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
-        network, architecture = _folded(student, data)
+        network, architecture = folded(student, data)
         network = network.to(device)
         answers = teacher_answers(data, student if own else teacher, cache, tuned, device, context.seed)
-        rounded = _rounded(network, data, device, context.seed).to(device)
+        rounded = rounded_network(network, data, device, context.seed).to(device)
         schedule = replace(student_schedule(data, tuned, context.seed, answers), compute=context.compute)
         outcome = fit(rounded, data, LearnAnswers(tuned, answers), schedule, meter, folder)
         ranges = folder / "ranges.json"
         ranges.write_text(json.dumps(_ranges(rounded)) + "\n", encoding="utf-8")
         result = network_result(
-            network, data, outcome, folder=folder, key=key, role="aware", name=f"{student.name}, aware of INT8",
+            network, data, outcome, folder=folder, key=key, role="int8", name=f"{student.name}, aware of INT8",
             architecture=architecture, meter=meter,
         )  # fmt: skip
         note = f"trained on for {settings.epochs} epochs in 8 bits, by the answers of its {settings.teacher}"
@@ -85,38 +76,6 @@ def train_aware(
     total = samples_of(data, settings.epochs) + schedule.transfer * settings.epochs
     title = "quantization-aware training"
     return context.stage("aware", inputs, NetworkResult, make, total=total, unit="samples", title=title, together=True)
-
-
-def _folded(student: NetworkResult, data: PreparedData) -> tuple[nn.Module, dict[str, object]]:
-    """The student without batch normalisation, and its architecture."""
-    network = load_network(student)
-    assert isinstance(network, ImageNetwork)
-    pairs = normalised_convolutions(network, example_inputs(data))
-    fold(network, pairs)
-    architecture = {**student.architecture, "folded": pairs}
-    plain = build_network(architecture)  # anew from its description, so that what is trained is what will be loaded
-    plain.load_state_dict(network.state_dict())
-    return plain, architecture
-
-
-def _rounded(network: nn.Module, data: PreparedData, device: torch.device, seed: int) -> RoundedNetwork:
-    """`network` with its first ranges: extremes over batches of training samples, averaged."""
-    network.eval()
-    places, _ = rounding_places(network, tuple(tensor.to(device) for tensor in example_inputs(data)))
-    index = {place: number for number, place in enumerate(places)}
-    rows = np.sort(np.random.default_rng(seed).permutation(data.rows("train"))[:STARTING])
-    ends = torch.zeros(2, len(places))
-    batches = 0
-
-    def look(place: int, output: Tensor) -> None:
-        if place in index:
-            ends[0, index[place]] += output.min().cpu()
-            ends[1, index[place]] += output.max().cpu()
-
-    for batch in evaluation_batches(data, rows, BATCH, seed, None, 0):
-        watched(network, to_device(batch, device).inputs, look)
-        batches += 1
-    return RoundedNetwork(network, places, ends[0] / batches, ends[1] / batches)
 
 
 def _ranges(rounded: RoundedNetwork) -> dict[str, list[float]]:

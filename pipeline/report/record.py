@@ -75,7 +75,7 @@ def file_name(file: TargetFile) -> str:
 
 
 def _networks(run: RunResult) -> tuple[NetworkResult, ...]:
-    beside = tuple(network for network in (run.naive, run.aware) if network)
+    beside = tuple(network for network in (run.naive, run.int8) if network)
     return (run.teacher, *run.students, *beside)
 
 

@@ -17,9 +17,19 @@ class AwareSettings(Strict):
 
 
 class QuantizeSettings(Strict):
-    """What is done for the accuracy of 8-bit files. None: the student is quantized as it is."""
+    """What is done for the accuracy of static INT8 files; by default the student is quantized as it is.
 
+    `correct_biases`: takes back what rounding shifts in the mean of each channel, without training.
+    """
+
+    correct_biases: bool = False
     aware: AwareSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_repair(self) -> "QuantizeSettings":
+        if self.correct_biases and self.aware is not None:
+            raise ValueError("correct_biases: quantize.aware learns its biases; remove one of the two")
+        return self
 
 
 class CalibrationSettings(Strict):

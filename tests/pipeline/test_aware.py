@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.aware.biases import correct_biases
 from pipeline.aware.fold import fold, normalised_convolutions
 from pipeline.aware.ranges import learned_ranges
+from pipeline.aware.repair import repair
 from pipeline.aware.rounding import RoundedNetwork, round_values, round_weight, rounding_places
+from pipeline.aware.start import folded
 from pipeline.aware.train import train_aware
 from pipeline.context import RunContext
 from pipeline.errors import InputError
@@ -112,6 +115,20 @@ def test_a_rounded_network_gives_levels_and_learns_their_distance(digits: Prepar
     assert rounded.log_scale.grad.abs().sum() > 0
 
 
+def test_corrected_biases_give_each_channel_its_mean_back() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+    pixels = (images(64) / 255,)
+    # A few coarse levels within the layers: rounding shifts the means.
+    rounded = RoundedNetwork(network, [1, 3], torch.tensor([0.0, 0.0]), torch.tensor([40.0, 40.0]))
+    with torch.no_grad():
+        expected = network(*pixels).mean((0, 2, 3))
+        before = (rounded(*pixels).mean((0, 2, 3)) - expected).abs().max()
+        assert correct_biases(rounded, pixels) > 0
+        after = (rounded(*pixels).mean((0, 2, 3)) - expected).abs().max()
+    assert after < before / 3
+
+
 def test_the_files_of_both_formats_get_the_learned_ranges(
     aware: NetworkResult, digits: PreparedData, session_context: RunContext
 ) -> None:
@@ -152,9 +169,25 @@ def test_the_rounded_network_says_what_the_file_says(
     assert likeness(said, scores) > max(0.95, likeness(in_float, scores))
 
 
+def test_a_repaired_student_has_other_biases_and_the_same_structure(
+    image_student: NetworkResult, digits: PreparedData, session_context: RunContext
+) -> None:
+    repaired = repair(digits, image_student, session_context)
+    network, _ = folded(image_student, digits)
+    for (name, before), (other, after) in zip(
+        network.named_parameters(), load_network(repaired).named_parameters(), strict=True
+    ):
+        assert name == other
+        assert torch.equal(before, after) == (not name.endswith("bias"))
+    assert repaired.ranges_file is None
+    assert "biases corrected" in repaired.notes[-1]
+
+
 def test_texts_are_refused(
     text_student: NetworkResult, reviews: PreparedData, context: RunContext, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="dynamic INT8"):
         train_aware(reviews, text_student, text_student, None, AwareSettings(), DISTILLING, context)
+    with pytest.raises(InputError, match="convolutional"):
+        repair(reviews, text_student, context)
     assert not example_inputs(reviews)[0].is_floating_point()

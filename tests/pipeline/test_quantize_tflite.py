@@ -63,7 +63,7 @@ def test_both_formats_get_the_same_ranges_and_agree(
     mine, theirs = activation_scales(tflite), activation_scales(onnx)
     shared = [scale for scale in mine if np.min(np.abs(theirs - scale)) < 1e-4 * scale]
     assert len(shared) >= len(mine) - 2  # pixels and scores have scales of their own
-    assert likeness(scores_of(tflite, digits), scores_of(onnx, digits)) > 0.99
+    assert likeness(scores_of(tflite, digits), scores_of(onnx, digits)) > 0.95
 
 
 def test_ranges_are_the_least_and_greatest_over_all_samples_whatever_their_order(
