@@ -17,7 +17,7 @@ from pipeline.teacher import teach
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
 SETTINGS = (
     "data.limit=3000", "teacher.epochs=2", "teacher.batch_size=32", "student.width=0.5",
-    "distill.batch_size=64", "distill.learning_rate=0.006", "distill.views=3",
+    "distill.batch_size=64", "distill.learning_rate=0.006", "distill.views=2",
 )  # fmt: skip
 TEACHERS = {"light": (32, 5), "heavy": (112, 3)}  # pixels, seeds
 SHORT = ("data.limit=400", "teacher.epochs=1")
