@@ -8,13 +8,14 @@ edgepress is timed with its cache too, the building of it included.
 import logging
 import math
 import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.modes import gain, timed
+from benchmarks.modes import Clock, gain
 from benchmarks.record import ROOT, Bar, quick_asked, scratch, write_result
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
@@ -34,7 +35,7 @@ from pipeline.training.schedule import learning_rate
 
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
 SETTINGS = (
-    "data.limit=4000", "teacher.epochs=3", "teacher.batch_size=32", "teacher.input_size=32",
+    "data.limit=3000", "teacher.epochs=3", "teacher.batch_size=32", "teacher.input_size=32",
     "distill.batch_size=32", "distill.learning_rate=0.006", "distill.views=3", "distill.epochs=6",
 )  # fmt: skip
 SHORT = ("data.limit=400", "teacher.epochs=1", "distill.epochs=1")
@@ -42,22 +43,29 @@ SEEDS = 3
 WORKERS = (0, 1, 2)  # loader processes of torchdistill that are tried
 
 
-def ours(data: PreparedData, teacher: NetworkResult, recipe: Recipe, mode: str, seed: int, folder: Path) -> float:
-    """Test accuracy."""
+def ours(
+    data: PreparedData, teacher: NetworkResult, recipe: Recipe, mode: str, seed: int, folder: Path
+) -> tuple[float, float]:
+    """Seconds until the last epoch was over, and test accuracy."""
     settings = recipe.distill.model_copy(update={"mode": mode})
-    context = RunContext(Store(folder / f"{mode}-{seed}"), seed=seed)
+    clock, started = Clock(), time.perf_counter()
+    context = RunContext(Store(folder / f"{mode}-{seed}"), seed=seed, observer=clock)
     cache = cache_teacher(data, teacher, settings, context) if mode == "cached" else None
-    return distill(data, teacher, cache, recipe.student, settings, context).accuracy.value
+    reached = distill(data, teacher, cache, recipe.student, settings, context).accuracy.value
+    return clock.marks[-1] - started, reached
 
 
-def theirs(data: PreparedData, teacher: NetworkResult, recipe: Recipe, seed: int, workers: int, epochs: int) -> float:
-    """Test accuracy of the student that torchdistill's box trains; as its example scripts do, the best epoch on the
-    validation split is kept."""
+def theirs(
+    data: PreparedData, teacher: NetworkResult, recipe: Recipe, seed: int, workers: int, epochs: int
+) -> tuple[float, float]:
+    """Seconds until the last epoch was over, and test accuracy of the student that torchdistill's box trains; as its
+    example scripts do, the best epoch on the validation split is kept."""
     import torch
     from torch.utils.data import Dataset, RandomSampler
     from torchdistill.core.distillation import DistillationBox
     from torchvision.transforms import v2
 
+    started = time.perf_counter()
     schedule = student_schedule(data, recipe.distill, seed)
     augmentation = recipe.distill.augmentation
     side = recipe.image.size
@@ -97,18 +105,20 @@ def theirs(data: PreparedData, teacher: NetworkResult, recipe: Recipe, seed: int
         "scheduler": {"key": "LambdaLR", "kwargs": {"lr_lambda": shape}, "scheduling_step": 1},
         "criterion": {
             "key": "WeightedSumLoss",
-            "sub_terms": {
-                "kd": {
-                    "criterion": {
-                        "key": "KDLoss",
-                        "kwargs": {
-                            "student_module_path": ".", "student_module_io": "output",
-                            "teacher_module_path": ".", "teacher_module_io": "output",
-                            "temperature": recipe.distill.temperature, "alpha": 1 - float(recipe.distill.alpha),
-                            "reduction": "batchmean",
+            "kwargs": {
+                "sub_terms": {
+                    "kd": {
+                        "criterion": {
+                            "key": "KDLoss",
+                            "kwargs": {
+                                "student_module_path": ".", "student_module_io": "output",
+                                "teacher_module_path": ".", "teacher_module_io": "output",
+                                "temperature": recipe.distill.temperature, "alpha": 1 - float(recipe.distill.alpha),
+                                "reduction": "batchmean",
+                            },
                         },
-                    },
-                    "weight": 1.0,
+                        "weight": 1.0,
+                    }
                 }
             },
         },
@@ -126,15 +136,16 @@ def theirs(data: PreparedData, teacher: NetworkResult, recipe: Recipe, seed: int
         value = accuracy(predict(student, data, validation), data.targets[validation]).value
         if value >= best:
             best, weights = value, {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    seconds = time.perf_counter() - started
     student.load_state_dict(weights)
     box.clean_modules()
     test = data.rows("test")
-    return accuracy(predict(student, data, test), data.targets[test]).value
+    return seconds, accuracy(predict(student, data, test), data.targets[test]).value
 
 
 def faster_workers(data: PreparedData, teacher: NetworkResult, recipe: Recipe) -> tuple[int, dict[str, float]]:
     """The number of loader processes with which torchdistill takes the least time for one epoch."""
-    seconds = {workers: timed(lambda w=workers: theirs(data, teacher, recipe, 0, w, 1))[0] for workers in WORKERS}
+    seconds = {workers: theirs(data, teacher, recipe, 0, workers, 1)[0] for workers in WORKERS}
     return min(seconds, key=lambda workers: seconds[workers]), {str(w): s for w, s in seconds.items()}
 
 
@@ -149,7 +160,7 @@ def main() -> None:
         teacher = teach(data, recipe.teacher, context)
         workers, tried = faster_workers(data, teacher, recipe)
         samples = len(data.rows("train")) * epochs
-        ways: dict[str, Callable[[int], float]] = {
+        ways: dict[str, Callable[[int], tuple[float, float]]] = {
             "torchdistill": lambda seed: theirs(data, teacher, recipe, seed, workers, epochs),
             "edgepress online": lambda seed: ours(data, teacher, recipe, "online", seed, folder),
             "edgepress cached": lambda seed: ours(data, teacher, recipe, "cached", seed, folder),
@@ -159,7 +170,8 @@ def main() -> None:
             order = list(ways.items())[:: 1 if seed % 2 == 0 else -1]
             found = {}
             for name, train in order:
-                seconds, value = timed(lambda t=train, s=seed: t(s))
+                seconds, value = train(seed)
+                print(f"seed {seed}: {name} {seconds:.0f} s", flush=True)
                 found[name] = {"samples_per_second": samples / seconds, "accuracy": value}
             runs.append(found)
     rates = {
