@@ -1,8 +1,9 @@
 """One student distilled by edgepress and by torchdistill: same teacher, student, data, loss, optimizer and epochs.
 
 torchdistill gets its images from memory, through torchvision's transforms on tensors, with the number of loader
-processes that was faster here; both validate after each epoch. edgepress's teacher runs ahead of the student. torchdistill
-has no cache of the teacher's answers any more, so edgepress is timed with its cache too, the building of it included.
+processes that was faster here; both validate after each epoch. edgepress's teacher runs ahead of the student.
+torchdistill has no cache of the teacher's answers any more, so edgepress is timed with its cache too, the building of
+it included.
 """
 
 import logging
