@@ -22,7 +22,7 @@ def audit(run: RunResult, files: Mapping[str, TargetFile], budgets: Budgets) -> 
     labels = run.data.targets[run.data.rows("test")]
     divided = groupings(run.data)
     least = budgets.accuracy.min_group_size or GROUP_SIZE
-    networks = [run.teacher, *([run.naive] if run.naive else []), *run.students]
+    networks = [network for network in (run.teacher, run.naive, *run.students, run.int8) if network]
     scores: dict[str, np.ndarray] = {network.role: softmax(network.test_logits) for network in networks}
     student, teacher = scores[run.students[-1].role], scores["teacher"]
     every = {**scores, **{name: file.accuracy.scores for name, file in files.items()}}

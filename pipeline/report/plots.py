@@ -244,7 +244,7 @@ def reliability(report: dict[str, Any], name: str) -> str:
     """Accuracy by confidence of the teacher, the student and the shipped files; on the diagonal they are the same. The
     larger a dot, the more samples."""
     audit, networks = report["audit"], report["networks"]
-    student = next(role for role in reversed(ROLES) if networks[role])
+    student = next(role for role in reversed(ROLES) if networks[role] and role != "int8")
     wanted = ["teacher", student, *(file["name"] for file in report["files"] if file["shipped"])]
     models = {model["name"]: model for model in audit["models"]}
     drawn = [models[name] for name in dict.fromkeys(wanted)]

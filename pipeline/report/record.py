@@ -75,8 +75,7 @@ def file_name(file: TargetFile) -> str:
 
 
 def _networks(run: RunResult) -> tuple[NetworkResult, ...]:
-    beside = tuple(network for network in (run.naive, run.int8) if network)
-    return (run.teacher, *run.students, *beside)
+    return tuple(network for network in (run.teacher, run.naive, *run.students, run.int8) if network)
 
 
 def _network(result: NetworkResult, student: NetworkResult) -> dict[str, Any]:

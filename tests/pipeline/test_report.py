@@ -157,6 +157,14 @@ def test_agreement_between_formats_is_counted_on_the_whole_test_set(digits: Prep
     assert pair["value"] == pytest.approx(57 / 60)
 
 
+def test_a_student_of_its_own_for_8_bits_stands_beside_the_student(run: RunResult) -> None:
+    own = replace(run.students[-1], role="int8", name="ready_for_8_bits", notes=("biases corrected",))
+    report = report_of(replace(run, int8=own))
+    assert report["networks"]["int8"]["name"] == "ready_for_8_bits"
+    assert "biases corrected" in " ".join(read(render_html(report, decide(report))).text)
+    assert "int8: biases corrected" in render_card(report, decide(report))
+
+
 def test_classes_and_mistakes_add_up(run: RunResult) -> None:
     for file in report_of(run)["files"]:
         if not file["shipped"]:
