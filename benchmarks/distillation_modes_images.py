@@ -13,6 +13,7 @@ from pipeline.data.prepare import prepare
 from pipeline.recipe import load_recipe
 from pipeline.store import Store
 from pipeline.teacher import teach
+from pipeline.teachers.inference import for_inference
 
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
 SETTINGS = (
@@ -28,7 +29,8 @@ def courses(folder: Path, short: tuple[str, ...]) -> Iterator[Course]:
         recipe = load_recipe(RECIPE, (*SETTINGS, f"teacher.input_size={pixels}", *short))
         context = RunContext(Store(folder / "shared"), seed=recipe.seed)
         data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, None, context)
-        yield Course(name, data, teach(data, recipe.teacher, context), recipe, seeds, {"pixels": pixels})
+        teacher = for_inference(data, teach(data, recipe.teacher, context), context)
+        yield Course(name, data, teacher, recipe, seeds, {"pixels": pixels})
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from pipeline.results import NetworkResult, PreparedData
 from pipeline.store import Store
 from pipeline.student import student_architecture
 from pipeline.teacher import teach
+from pipeline.teachers.inference import for_inference
 from pipeline.training.schedule import learning_rate
 
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
@@ -159,7 +160,7 @@ def main() -> None:
     with scratch() as folder:
         context = RunContext(Store(folder / "shared"), seed=recipe.seed)
         data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, None, context)
-        teacher = teach(data, recipe.teacher, context)
+        teacher = for_inference(data, teach(data, recipe.teacher, context), context)
         workers, tried = faster_workers(data, teacher, recipe)
         samples = len(data.rows("train")) * epochs
         ways: dict[str, Callable[[int], tuple[float, float]]] = {
