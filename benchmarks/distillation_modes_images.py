@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.modes import Course, compare
-from benchmarks.record import ROOT, quick_asked, scratch
+from benchmarks.record import ROOT, asked, kept_or_scratch
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.recipe import load_recipe
@@ -20,7 +20,7 @@ SETTINGS = (
     "data.limit=3000", "teacher.epochs=2", "teacher.batch_size=32", "student.width=0.5",
     "distill.batch_size=64", "distill.learning_rate=0.006", "distill.views=2",
 )  # fmt: skip
-TEACHERS = {"light": (32, 5), "heavy": (112, 3)}  # pixels, seeds
+TEACHERS = {"light": (32, 3), "heavy": (160, 3)}  # pixels, seeds
 SHORT = ("data.limit=400", "teacher.epochs=1")
 
 
@@ -34,8 +34,9 @@ def courses(folder: Path, short: tuple[str, ...]) -> Iterator[Course]:
 
 
 def main() -> None:
-    quick = quick_asked()
-    with scratch() as folder:
+    options = asked()
+    quick = options.quick
+    with kept_or_scratch(options.keep) as folder:
         compare("images", courses(folder, SHORT if quick else ()), (RECIPE.stem, *SETTINGS), folder, quick)
 
 
