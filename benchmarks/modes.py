@@ -70,7 +70,8 @@ class Course:
 def settings_of(recipe: Recipe, epochs: int) -> dict[str, DistillSettings]:
     """Ways to train by name. Without augmentation there is no mode mixed: it would ask the same again."""
     base = recipe.distill.model_copy(update={"epochs": epochs})
-    ways = {"naive": base, "cached": base, "online": base.model_copy(update={"mode": "online"})}
+    fresh = {"mode": "online", "views": epochs}  # who asks in every step asks about a new view in every epoch
+    ways = {"naive": base, "cached": base, "online": base.model_copy(update=fresh)}
     if base.augmentation.varies:
         ways["mixed"] = base.model_copy(update={"mode": "mixed", "views": 1, "refresh": FRESH})
     return ways
