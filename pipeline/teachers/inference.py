@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.context import RunContext
 from pipeline.data.batches import evaluation_batches
@@ -66,10 +66,22 @@ def _convolutional(architecture: dict[str, Any]) -> bool:
     return bool(architecture["kind"] == "timm")
 
 
+class _OfOneImage(nn.Module):
+    """An ensemble takes any number of inputs, the exporter wants them counted."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.network(image)
+        return logits
+
+
 def _exported(network: nn.Module, data: PreparedData) -> bytes:
     (image,) = example_inputs(data)
     program = torch.onnx.export(
-        network,
+        _OfOneImage(network).eval(),
         (torch.cat([image, image]).contiguous(),),  # a batch of one would be taken for a constant
         dynamo=True,
         input_names=["image"],
