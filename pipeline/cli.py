@@ -314,11 +314,13 @@ def _show_verdict(verdict: "Verdict") -> None:
 
 
 def _show_releases(releases: "list[Release]", out: Path) -> None:
-    from pipeline.summary import failures, release_rows
+    from pipeline.summary import failures, release_rows, slow_files
 
     head, rows = release_rows([release.report for release in releases], [r.verdict.passed for r in releases])
     _table(head, rows)
     for release in releases:
+        for line in slow_files(release.report):
+            print(f"{release.target}: {line}")
         for line in failures(release.verdict):
             print(f"{release.target}: {line}")
     for release in releases:
