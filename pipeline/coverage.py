@@ -68,7 +68,8 @@ def coverage(file: Path, options: RuntimeOptions, scheme: Scheme, key: str = "")
         delegate, pieces, places = DELEGATE_NAME, len(plan.pieces), plan.operators  # the main graph stands first
         taken_places = frozenset().union(*plan.pieces)
     taken, left_out, in_float = Counter[str](), Counter[str](), Counter[str]()
-    conversions, macs, taken_macs = 0, 0, 0
+    conversions, taken_macs = 0, 0
+    macs: int | None = 0
     for place, operator in enumerate(run.operators[:places]):
         if run.fixed.issuperset(operator.outputs):
             continue
@@ -76,14 +77,14 @@ def coverage(file: Path, options: RuntimeOptions, scheme: Scheme, key: str = "")
             conversions += 1
             continue
         cost = multiply_accumulates(run, operator)
-        macs += cost
+        macs = None if macs is None or cost is None else macs + cost
         if place not in taken_places:
             left_out[operator.kind] += 1
         elif computes_in_float(run, operator, scheme):
             in_float[operator.kind] += 1
         else:
             taken[operator.kind] += 1
-            taken_macs += cost
+            taken_macs += cost or 0
     kinds = [dict(sorted(counted.items())) for counted in (taken, left_out, in_float)]
     return Coverage(key, delegate, *kinds, pieces, conversions, transposes(stored), macs, taken_macs)
 
@@ -106,19 +107,20 @@ def computes_in_float(graph: Graph, operator: Operator, scheme: Scheme) -> bool:
     return False
 
 
-def multiply_accumulates(graph: Graph, operator: Operator) -> int:
+def multiply_accumulates(graph: Graph, operator: Operator) -> int | None:
     """Of one run of an operator: of a layer its weights times the places where they are used, of a product of two
-    activations its outputs times the length of the sums. 0 for kinds that are none of `PRODUCTS`, and where a shape
+    activations its outputs times the length of the sums. 0 for kinds that are none of `PRODUCTS`, None where a shape
     isn't known."""
-    made = graph.shapes.get(operator.outputs[0], ())
-    if operator.kind not in PRODUCTS or not made:
+    if operator.kind not in PRODUCTS:
         return 0
+    made = graph.shapes.get(operator.outputs[0], ())
     weight = _weight(graph, operator)
+    factor = graph.shapes[weight] if weight else graph.shapes.get(operator.inputs[0], ())[-1:]
+    if not made or not factor or 0 in (*made, *factor):
+        return None
     if weight is None:
-        given = graph.shapes.get(operator.inputs[0], ())
-        return math.prod(made) * given[-1] if given else 0
-    channels = made[1 if operator.kind in CONVOLUTIONS else -1]
-    return math.prod(graph.shapes[weight]) * math.prod(made) // channels if channels else 0
+        return math.prod(made) * factor[0]
+    return math.prod(factor) * math.prod(made) // made[1 if operator.kind in CONVOLUTIONS else -1]
 
 
 def _weight(graph: Graph, operator: Operator) -> str | None:

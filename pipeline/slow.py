@@ -1,6 +1,5 @@
 """Why 8 bits gain no time where they gain none, in words made of what was found in the file, and what to choose."""
 
-from collections import Counter
 from collections.abc import Mapping
 
 from pipeline.quantize.inspect import CONVERSIONS
@@ -72,11 +71,11 @@ def _where_time_goes(file: TargetFile, beside: TargetFile) -> list[str]:
 
 def _groups(times: Mapping[str, float]) -> dict[str, float]:
     """Milliseconds by what operators are for, so that a convolution in float and one in 8 bits can be compared."""
-    total: Counter[str] = Counter()
+    total: dict[str, float] = {}
     for kind, ms in times.items():
         group = CONVERTING if kind in CONVERSIONS else LAYERS.get(kind) or LAYOUT.get(kind, kind)
-        total[group] += ms  # type: ignore[assignment]
-    return dict(total)
+        total[group] = total.get(group, 0.0) + ms
+    return total
 
 
 def _instead(file: TargetFile, beside: TargetFile, found: Coverage, family: StudentFamily | None) -> str:

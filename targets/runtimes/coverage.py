@@ -12,7 +12,7 @@ class Coverage:
     because the delegate did not take them. `in_float`: taken, but computed in float where the scheme means integers.
     `pieces`: the parts of the graph that the delegate runs, 1 if nothing cuts it; None for onnxruntime, which has one
     provider here that takes all. `transposes` are counted in the file, before a runtime moves or removes them.
-    `macs`: multiply-accumulates of one inference; `taken_macs` those of `taken`.
+    `macs`: multiply-accumulates of one inference, None where a shape is not known; `taken_macs` those of `taken`.
     """
 
     fingerprint: str
@@ -23,7 +23,7 @@ class Coverage:
     pieces: int | None
     conversions: int
     transposes: int
-    macs: int
+    macs: int | None
     taken_macs: int
 
     @property
@@ -37,7 +37,7 @@ class Coverage:
 
     @property
     def macs_share(self) -> float | None:
-        """Of the multiply-accumulates, in [0, 1]; None where there are none."""
+        """Of the multiply-accumulates, in [0, 1]; None where there are none, or they are not known."""
         return self.taken_macs / self.macs if self.macs else None
 
 

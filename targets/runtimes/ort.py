@@ -124,10 +124,11 @@ def kernel_times(
     for event in events:
         if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
             taken.setdefault((event["args"]["node_index"], event["args"]["op_name"]), []).append(event["dur"])
-    total: Counter[str] = Counter()
-    for (_, kind), microseconds in taken.items():
-        total[operator_name(kind)] += float(np.median(microseconds[WARMUP:])) / 1e3  # type: ignore[assignment]
-    return dict(total.most_common())
+    total: dict[str, float] = {}
+    for (_, node), microseconds in taken.items():
+        kind = operator_name(node)
+        total[kind] = total.get(kind, 0.0) + float(np.median(microseconds[WARMUP:])) / 1e3
+    return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
 def _spec(file: Path, tensor: Any, metadata: Mapping[str, str]) -> TensorSpec:
