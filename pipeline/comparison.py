@@ -1,6 +1,7 @@
 """Bundles set side by side: what each file gained or lost to the first bundle's, beyond noise or not, and which files
 no other beats."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import hypot
@@ -81,6 +82,13 @@ def compare(folders: Sequence[Path]) -> Comparison:
     reports = [(str(folder), _read(folder)) for folder in folders]
     if len(dict(reports)) < len(reports):
         raise InputError("a bundle stands twice among those to compare: name each once")
+    try:
+        return _compared(reports)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"report: incomplete, can't be compared ({error!r}); make the bundle again") from None
+
+
+def _compared(reports: Sequence[tuple[str, dict[str, Any]]]) -> Comparison:
     first_name, first = reports[0]
     for name, report in reports[1:]:
         if report["task"] != first["task"]:
@@ -106,6 +114,12 @@ def compare(folders: Sequence[Path]) -> Comparison:
         first["task"], len(first["data"]["labels"]), tuple(name for name, _ in reports), tuple(files), axes,
         tuple(_notes(reports, files)),
     )  # fmt: skip
+
+
+def short_names(bundles: tuple[str, ...]) -> dict[str, str]:
+    """Bundles without the folders that all of them lie in."""
+    above = os.path.commonpath([os.path.dirname(bundle) or "." for bundle in map(os.path.abspath, bundles)])
+    return {bundle: os.path.relpath(os.path.abspath(bundle), above) for bundle in bundles}
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -198,14 +212,15 @@ def _front(files: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[bool]
 
 
 def _notes(reports: Sequence[tuple[str, dict[str, Any]]], files: Sequence[Candidate]) -> list[str]:
-    (first_name, first), *others = reports
+    names = short_names(tuple(name for name, _ in reports))
+    (first_name, first), *others = [(names[name], report) for name, report in reports]
     notes = [
         f"{name} was judged on other test samples than {first_name}: of another data set, split or seed"
         for name, report in others
         if _test_set(report) != _test_set(first)
     ]
     notes += [
-        f"{found.bundle}, {found.file}: timed on another machine, source or number of threads than {first_name}, or "
+        f"{names[found.bundle]}, {found.file}: timed on another machine, source or number of threads than {first_name}, or "
         "not timed: latencies are not compared"
         for found in files
         if found.size_difference is not None and found.latency_difference is None

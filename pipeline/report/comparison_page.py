@@ -1,11 +1,10 @@
 """Bundles side by side as tables, in the terminal or on a page that stands alone: one for each format of file."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.comparison import Candidate, Comparison, Difference
+from pipeline.comparison import Candidate, Comparison, Difference, short_names
 from pipeline.errors import InputError
 from pipeline.store import write_atomic
 from pipeline.words import short
@@ -46,12 +45,6 @@ def tables(found: Comparison) -> list[Table]:
     return made
 
 
-def short_names(bundles: tuple[str, ...]) -> dict[str, str]:
-    """Bundles without the folders that all of them lie in."""
-    above = os.path.commonpath([os.path.dirname(bundle) or "." for bundle in map(os.path.abspath, bundles)])
-    return {bundle: os.path.relpath(os.path.abspath(bundle), above) for bundle in bundles}
-
-
 def _accuracy(file: Candidate, first: str) -> tuple[str, ...]:
     found = file.accuracy
     told = f"{found['value']:.2%} ({found['low']:.1%} to {found['high']:.1%})"
@@ -70,15 +63,15 @@ def _latency(file: Candidate, first: str) -> tuple[str, ...]:
 
 
 def _to_first(file: Candidate, first: str, difference: Difference | None) -> tuple[str, ...]:
-    """`+1.20 points, better` or `+0.30 points, noise`; sizes in MB."""
+    """`+1.20 points, better` or `+0.30 points, noise`; sizes of 1,000 bytes and more in MB."""
     if file.bundle == first:
         return ()
     if difference is None:
         return ("not compared",)
     value, unit = difference.value, difference.unit
-    if unit == "bytes":
+    if unit == "bytes" and abs(value) >= 1e3:
         value, unit = value / 1e6, "MB"
-    figure = f"{value:+.2f}" if unit == "points" else f"{'+' if value > 0 else ''}{short(value)}"
+    figure = {"points": f"{value:+.2f}", "bytes": f"{value:+.0f}"}.get(unit, f"{'+' if value > 0 else ''}{short(value)}")
     if difference.better is not None:
         return (f"{figure} {unit}, {'better' if difference.better else 'worse'}",)
     return ("the same",) if value == 0 else (f"{figure} {unit}, noise",)
