@@ -57,7 +57,8 @@ def bench(file: Path, target: str, runs: int | None = None) -> dict[str, Any]:
 def _operators(file: Path, options: RuntimeOptions) -> dict[str, Any]:
     """How the runtime runs the file's operators, as far as its name says what they are to compute in: `float32` is
     asked for nothing."""
-    scheme = next((name for name in get_args(Scheme) if f".{name}." in file.name or f".{name}-io8." in file.name), "float32")
+    named = file.name.replace("-io8", "")
+    scheme: Scheme = next((name for name in get_args(Scheme) if f".{name}." in named), "float32")
     found = coverage(file, options, scheme)
     told: dict[str, Any] = {"operators": found.operators, "run_as_meant": round(found.share, 4)}
     if found.pieces is not None:

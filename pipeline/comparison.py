@@ -201,9 +201,7 @@ def _front(files: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[bool]
     axes: tuple[str, ...] = ("accuracy", "size")
     if _comparable([file["measured"] for file in files]):
         axes += ("latency p90",)
-        costs = [
-            [*cost, file["measured"]["latency"]["p90"]["value"]] for cost, file in zip(costs, files, strict=True)
-        ]
+        costs = [[*cost, file["measured"]["latency"]["p90"]["value"]] for cost, file in zip(costs, files, strict=True)]
 
     def beats(a: list[float], b: list[float]) -> bool:
         return a != b and all(mine <= theirs for mine, theirs in zip(a, b, strict=True))
@@ -220,8 +218,8 @@ def _notes(reports: Sequence[tuple[str, dict[str, Any]]], files: Sequence[Candid
         if _test_set(report) != _test_set(first)
     ]
     notes += [
-        f"{names[found.bundle]}, {found.file}: timed on another machine, source or number of threads than {first_name}, or "
-        "not timed: latencies are not compared"
+        f"{names[found.bundle]}, {found.file}: timed on another machine, source or number of threads than {first_name}, "
+        "or not timed: latencies are not compared"
         for found in files
         if found.size_difference is not None and found.latency_difference is None
     ]
@@ -231,4 +229,5 @@ def _notes(reports: Sequence[tuple[str, dict[str, Any]]], files: Sequence[Candid
 
 
 def _test_set(report: dict[str, Any]) -> tuple[object, ...]:
-    return report["data"]["content_sha256"], report["data"]["counts"].get("test"), report["provenance"]["seeds"]["split"]
+    data = report["data"]
+    return data["content_sha256"], data["counts"].get("test"), report["provenance"]["seeds"]["split"]

@@ -46,4 +46,3 @@ def _transposes(file: dict[str, Any], found: dict[str, Any], before: dict[str, A
     stage = None if passed else "quantize" if before and before["transposes"]["value"] < value else "export"
     name = "export.max_transposes"
     return Check(name, file["name"], value, "<=", limit, "operators", figure["source"], passed, stage, text)
-

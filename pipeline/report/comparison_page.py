@@ -71,7 +71,9 @@ def _to_first(file: Candidate, first: str, difference: Difference | None) -> tup
     value, unit = difference.value, difference.unit
     if unit == "bytes" and abs(value) >= 1e3:
         value, unit = value / 1e6, "MB"
-    figure = {"points": f"{value:+.2f}", "bytes": f"{value:+.0f}"}.get(unit, f"{'+' if value > 0 else ''}{short(value)}")
+    figure = {"points": f"{value:+.2f}", "bytes": f"{value:+.0f}"}.get(
+        unit, f"{'+' if value > 0 else ''}{short(value)}"
+    )
     if difference.better is not None:
         return (f"{figure} {unit}, {'better' if difference.better else 'worse'}",)
     return ("the same",) if value == 0 else (f"{figure} {unit}, noise",)
@@ -83,7 +85,9 @@ CELLS: dict[str, Callable[[Candidate, str], tuple[str, ...]]] = {
     "scheme": lambda file, first: (file.scheme,),
     "accuracy (95%)": _accuracy,
     "same label as its student": lambda file, first: (f"{file.agreement_with_student:.2%}",),
-    "same label as its other file": lambda file, first: (f"{file.agreement:.2%}" if file.agreement is not None else "",),
+    "same label as its other file": lambda file, first: (
+        f"{file.agreement:.2%}" if file.agreement is not None else "",
+    ),
     "size": _size,
     "latency p90": _latency,
     "against float32": lambda file, first: (

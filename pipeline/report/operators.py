@@ -65,7 +65,7 @@ def operators_card(report: dict[str, Any]) -> list[str]:
     if len(rows) == 2:
         return []
     told = (
-        "Of TFLite files, those that XNNPACK takes on the host, the graph in so many pieces; of ONNX files, those of the "
-        "graph as onnxruntime fuses it. Others are left out by the delegate, or compute in float."
+        "Of TFLite files, those that XNNPACK takes on the host, the graph in so many pieces; of ONNX files, those of "
+        "the graph as onnxruntime fuses it. Others are left out by the delegate, or compute in float."
     )
     return ["## Operators", told, "\n".join(rows)]

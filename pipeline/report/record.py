@@ -29,8 +29,8 @@ from pipeline.results import (
     TargetFile,
     vocabulary_size,
 )
-from pipeline.slow import not_faster
 from pipeline.settings.teacher import FILE_FORMATS, STORED
+from pipeline.slow import not_faster
 from pipeline.store import library_versions
 from targets.machine import describe_machine
 from targets.profile import Budgets, Profile
@@ -148,9 +148,7 @@ def _sides(unit: str, before: int | None, after: int | None) -> dict[str, Any] |
     return {"before": figure(before, unit, COUNTED), "after": figure(after, unit, COUNTED)}
 
 
-def _file(
-    file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, labels: np.ndarray
-) -> dict[str, Any]:
+def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, labels: np.ndarray) -> dict[str, Any]:
     export, judged = file.export, file.accuracy
     runtime = next(runtime for runtime in profile.runtimes if runtime.name == judged.runtime)
     beside = _float32_beside(file, run.files)
@@ -207,9 +205,7 @@ def _calibration(manifest: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _measured(
-    file: TargetFile, beside: TargetFile | None, recipe: Recipe, profile: Profile
-) -> dict[str, Any] | None:
+def _measured(file: TargetFile, beside: TargetFile | None, recipe: Recipe, profile: Profile) -> dict[str, Any] | None:
     latency = file.latency
     if latency is None:
         return None

@@ -137,14 +137,14 @@ def test_reports_that_tell_of_no_operators_can_be_compared(make: Make) -> None:
 def test_what_can_not_be_compared_is_refused(make: Make, tmp_path: Path) -> None:
     first, other = make("first"), make("other")
     report = json.loads((other / REPORT).read_text())
-    with pytest.raises(InputError, match="empty: no bundle: it holds no report.json"):
+    with pytest.raises(InputError, match=r"empty: no bundle: it holds no report\.json"):
         compare([first, tmp_path / "empty"])
     with pytest.raises(InputError, match=r"found 1 bundle\(s\) to compare, expected two or more"):
         compare([first])
     with pytest.raises(InputError, match="stands twice"):
         compare([first, first])
     texts = written(tmp_path / "texts", report | {"task": "text-classification"})
-    with pytest.raises(InputError, match="texts is for text-classification, .*first for image-classification"):
+    with pytest.raises(InputError, match=r"texts is for text-classification, .*first for image-classification"):
         compare([first, texts])
     labels = written(tmp_path / "labels", report | {"data": report["data"] | {"labels": ["a", "b"]}})
     with pytest.raises(InputError, match=r"labels has other labels \(2\) than"):
@@ -171,7 +171,7 @@ def test_the_page_stands_alone_and_is_the_same_each_time(make: Make, tmp_path: P
     assert "far&lt;b&gt;" in page
     assert "far<b>" not in page
     assert "http" not in page.replace("http-equiv", "")
-    assert 'class=worse>-53.33 points, worse' in page
+    assert "class=worse>-53.33 points, worse" in page
     with pytest.raises(InputError, match="can't be written"):
         write_page(found, tmp_path / "nowhere" / "a.html")
 

@@ -98,7 +98,9 @@ def test_transposes_are_counted_as_stored_but_for_those_of_constants(tmp_path: P
 ONNX_NAMES = {"hard-swish": "HardSwish", "hard-sigmoid": "HardSigmoid"}
 
 
-@pytest.mark.parametrize(("runtime", "kind"), [(name, kind) for name in WITHOUT_8_BITS for kind in WITHOUT_8_BITS[name]])
+@pytest.mark.parametrize(
+    ("runtime", "kind"), [(name, kind) for name in WITHOUT_8_BITS for kind in WITHOUT_8_BITS[name]]
+)
 def test_operators_said_to_have_no_8_bit_kernel_have_none(runtime: RuntimeName, kind: str, tmp_path: Path) -> None:
     if runtime == "onnxruntime":
         file = onnx_chain(tmp_path / "model.onnx", "MatMul", ONNX_NAMES[kind], "MatMul")
