@@ -218,8 +218,8 @@ def _notes(reports: Sequence[tuple[str, dict[str, Any]]], files: Sequence[Candid
         if _test_set(report) != _test_set(first)
     ]
     notes += [
-        f"{names[found.bundle]}, {found.file}: timed on another machine, source or number of threads than {first_name}, "
-        "or not timed: latencies are not compared"
+        f"{names[found.bundle]}, {found.file}: timed on another machine, source or number of threads than "
+        f"{first_name}, or not timed: latencies are not compared"
         for found in files
         if found.size_difference is not None and found.latency_difference is None
     ]
