@@ -23,8 +23,9 @@ CONVOLUTIONS = frozenset({"conv", "fused-conv", "conv-integer", "q-linear-conv"}
 PRODUCTS = CONVOLUTIONS | {
     "attention", "q-attention", "conv-2d", "depthwise-conv-2d", "fully-connected", "batch-matmul",
     "gemm", "fused-gemm", "q-gemm", "mat-mul", "fused-mat-mul", "q-linear-mat-mul", "mat-mul-integer",
-    "mat-mul-integer-to-float", "dynamic-quantize-mat-mul",
+    "mat-mul-integer-to-float", "dynamic-quantize-mat-mul", "mat-mul-n-bits",
 }  # fmt: skip
+PACKED = frozenset({"mat-mul-n-bits"})  # weights several to a byte: their shape does not tell how many there are
 TIMED_RUNS = 50  # profiled inferences of which the median counts
 SAMPLES = 8  # real ones, taken in turn
 
@@ -114,7 +115,7 @@ def multiply_accumulates(graph: Graph, operator: Operator) -> int | None:
     if operator.kind not in PRODUCTS:
         return 0
     made = graph.shapes.get(operator.outputs[0], ())
-    weight = _weight(graph, operator)
+    weight = None if operator.kind in PACKED else _weight(graph, operator)
     factor = graph.shapes[weight] if weight else graph.shapes.get(operator.inputs[0], ())[-1:]
     if not made or not factor or 0 in (*made, *factor):
         return None

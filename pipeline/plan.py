@@ -168,7 +168,7 @@ def _known_slow(plan: Plan) -> dict[str, list[str]]:
     told: dict[str, list[str]] = {}
     for target in plan.targets:
         for file in target.files:
-            advice = known_slow(plan.family, file.runtime.name, target.quantization.scheme)
+            advice = known_slow(plan.family, file.runtime, target.quantization.scheme)
             if advice is not None:
                 told.setdefault(advice, []).append(target.profile.id)
     return told

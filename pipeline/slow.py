@@ -6,12 +6,12 @@ from pipeline.quantize.inspect import CONVERSIONS
 from pipeline.results import TargetFile
 from pipeline.student import STUDENTS, StudentFamily
 from pipeline.words import listed, short
-from targets.profile import RuntimeName
+from targets.profile import Runtime, RuntimeName
 from targets.runtimes.coverage import Coverage
 
 NOT_FASTER = "is not faster than float32"  # in the note on a quantized file that gained no time
 NAMED = 3  # kinds of operators that a sentence names
-# The kinds that onnxruntime gives an operator of the graph in float, in 8 bits, and fused with what follows.
+# The kinds that onnxruntime gives an operator in float, in 8 bits, and fused with what follows.
 LAYERS = {
     "conv": "convolutions", "fused-conv": "convolutions", "q-linear-conv": "convolutions",
     "conv-integer": "convolutions", "gemm": "matrix products", "fused-gemm": "matrix products",
@@ -40,16 +40,18 @@ def not_faster(file: TargetFile, beside: TargetFile, family: str) -> str | None:
 
 def _why(found: Coverage, float32: Coverage) -> list[str]:
     told = []
-    if found.left_out:
+    fallen = {kind: count - float32.left_out.get(kind, 0) for kind, count in found.left_out.items()}
+    fallen = {kind: count for kind, count in fallen.items() if count > 0}
+    if fallen:
         pieces = f"the graph runs in {found.pieces} pieces ({float32.pieces} in float32)"
-        told.append(f"{found.delegate} left out {listed(found.left_out, NAMED)}: {pieces}")
+        told.append(f"{found.delegate} left out {listed(fallen, NAMED)}: {pieces}")
     if found.in_float:
         told.append(
             f"In float, between {found.conversions} conversions, compute {listed(found.in_float, NAMED)} of "
             f"{found.operators} operators"
         )
     if not told:
-        told.append(f"All {found.operators} operators run in the scheme's arithmetic: none is to blame")
+        told.append(f"No operator fell out, of {found.operators}: none is to blame")
     return told
 
 
@@ -88,7 +90,7 @@ def _instead(file: TargetFile, beside: TargetFile, found: Coverage, family: Stud
         ways.append(f"student.family: {other.name}, which has no {' or '.join(sorted(shared))}")
     if file.export.scheme not in ("float16", "float32"):
         ways.append("quantization.scheme: float16 in the profile, float32's arithmetic in half its bytes")
-    kept = f"Here 8 bits save bytes alone, {sizes}"
+    kept = f"Here it saves bytes alone, {sizes}"
     return f"{kept}. Instead: {'; or '.join(ways)}" if ways else kept
 
 
@@ -97,14 +99,16 @@ WITHOUT_8_BITS: dict[RuntimeName, frozenset[str]] = {
     "litert": frozenset({"hard-swish"}),
     "onnxruntime": frozenset({"hard-swish", "hard-sigmoid"}),
 }
+CPU_DELEGATES = (None, "xnnpack", "cpu", "wasm")
 
 
-def known_slow(family: StudentFamily, runtime: RuntimeName, scheme: str) -> str | None:
-    """What is known before a run of a family's operators that have no 8-bit kernel; None where there is nothing."""
-    without = sorted(family.operators & WITHOUT_8_BITS[runtime])
-    if "static" not in scheme or not without:
+def known_slow(family: StudentFamily, runtime: Runtime, scheme: str) -> str | None:
+    """What is known before a run of a family's operators that have no 8-bit kernel; None where there is nothing, and for
+    devices whose delegate is no CPU's."""
+    without = sorted(family.operators & WITHOUT_8_BITS[runtime.name])
+    if "static" not in scheme or not without or runtime.delegate not in CPU_DELEGATES:
         return None
-    who = "XNNPACK" if runtime == "litert" else "onnxruntime"
+    who = "XNNPACK" if runtime.name == "litert" else "onnxruntime"
     instead = f"student.family: {family.alternative} has none, " if family.alternative else ""
     return (
         f"{family.name} has {' and '.join(without)}, for which {who} has no 8-bit kernel: {scheme} may be slower than "

@@ -16,7 +16,7 @@ from pipeline.results import ExportedFile, PreparedData
 from pipeline.slow import WITHOUT_8_BITS, known_slow
 from pipeline.student import STUDENTS
 from targets.errors import TargetError
-from targets.profile import Quantization, RuntimeName
+from targets.profile import Quantization, Runtime, RuntimeName
 from targets.runtimes.base import RuntimeOptions
 from targets.runtimes.coverage import Coverage
 from tests import releases
@@ -173,9 +173,11 @@ def test_litert_tells_no_times(
 
 
 def test_what_is_known_before_a_run_names_operators_and_alternative() -> None:
-    told = known_slow(STUDENTS["mobilenetv3_small"], "litert", "int8-static")
+    family, runtime = STUDENTS["mobilenetv3_small"], Runtime(name="litert", delegate="xnnpack")
+    told = known_slow(family, runtime, "int8-static")
     assert told is not None
-    assert "hard-swish" in told
-    assert STUDENTS["mobilenetv3_small"].alternative in told
-    assert known_slow(STUDENTS["mobilenetv3_small"], "litert", "float16") is None
-    assert known_slow(STUDENTS["mobilenetv2"], "litert", "int8-static") is None
+    assert "hard-swish, for which XNNPACK has no 8-bit kernel" in told
+    assert f"student.family: {family.alternative} has none" in told
+    assert known_slow(family, runtime, "float16") is None
+    assert known_slow(family, Runtime(name="litert", delegate="coreml"), "int8-static") is None
+    assert known_slow(STUDENTS["mobilenetv2"], runtime, "int8-static") is None
