@@ -1,5 +1,6 @@
 """Why 8 bits gain no time where they gain none, in words made of what was found in the file, and what to choose."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from pipeline.quantize.inspect import CONVERSIONS
@@ -34,14 +35,14 @@ def not_faster(file: TargetFile, beside: TargetFile, family: str) -> str | None:
     ]
     if file.coverage is not None and beside.coverage is not None:
         told += [*_why(file.coverage, beside.coverage), *_where_time_goes(file, beside)]
-        told.append(_instead(file, beside, file.coverage, STUDENTS.get(family)))
+        blamed = {*_fallen(file.coverage, beside.coverage), *file.coverage.in_float}
+        told.append(_instead(file, beside, blamed, STUDENTS.get(family)))
     return ". ".join(told)
 
 
 def _why(found: Coverage, float32: Coverage) -> list[str]:
     told = []
-    fallen = {kind: count - float32.left_out.get(kind, 0) for kind, count in found.left_out.items()}
-    fallen = {kind: count for kind, count in fallen.items() if count > 0}
+    fallen = _fallen(found, float32)
     if fallen:
         pieces = f"the graph runs in {found.pieces} pieces ({float32.pieces} in float32)"
         told.append(f"{found.delegate} left out {listed(fallen, NAMED)}: {pieces}")
@@ -53,6 +54,11 @@ def _why(found: Coverage, float32: Coverage) -> list[str]:
     if not told:
         told.append(f"No operator fell out, of {found.operators}: none is to blame")
     return told
+
+
+def _fallen(found: Coverage, float32: Coverage) -> Counter[str]:
+    """What the delegate leaves out by kind, but for what it leaves out in float32 too."""
+    return Counter(found.left_out) - Counter(float32.left_out)
 
 
 def _where_time_goes(file: TargetFile, beside: TargetFile) -> list[str]:
@@ -80,12 +86,11 @@ def _groups(times: Mapping[str, float]) -> dict[str, float]:
     return total
 
 
-def _instead(file: TargetFile, beside: TargetFile, found: Coverage, family: StudentFamily | None) -> str:
-    blamed = {**found.left_out, **found.in_float}
+def _instead(file: TargetFile, beside: TargetFile, blamed: set[str], family: StudentFamily | None) -> str:
     sizes = f"{short(file.export.bytes / 1e6)} MB against {short(beside.export.bytes / 1e6)} MB"
     ways = []
     other = STUDENTS.get(family.alternative) if family and family.alternative else None
-    shared = family.operators & set(blamed) if family else frozenset[str]()
+    shared = family.operators & blamed if family else frozenset[str]()
     if other and shared and not other.operators & shared:
         ways.append(f"student.family: {other.name}, which has no {' or '.join(sorted(shared))}")
     if file.export.scheme not in ("float16", "float32"):
@@ -103,8 +108,8 @@ CPU_DELEGATES = (None, "xnnpack", "cpu", "wasm")
 
 
 def known_slow(family: StudentFamily, runtime: Runtime, scheme: str) -> str | None:
-    """What is known before a run of a family's operators that have no 8-bit kernel; None where there is nothing, and for
-    devices whose delegate is no CPU's."""
+    """What is known before a run of a family's operators that have no 8-bit kernel; None where there is nothing, and
+    for devices whose delegate is no CPU's."""
     without = sorted(family.operators & WITHOUT_8_BITS[runtime.name])
     if "static" not in scheme or not without or runtime.delegate not in CPU_DELEGATES:
         return None
