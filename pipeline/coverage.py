@@ -41,7 +41,9 @@ def cover(file: ExportedFile, options: RuntimeOptions, context: RunContext) -> C
         meter.advance(note=f"{found.share:.1%} of {found.operators} operators")
         return found
 
-    return context.stage("cover", inputs, Coverage, make, unit="files", title=f"operators {file.label}.{file.format}")
+    return context.stage(
+        "coverage", inputs, Coverage, make, unit="files", title=f"operators {file.label}.{file.format}"
+    )
 
 
 def coverage(file: Path, options: RuntimeOptions, scheme: Scheme, key: str = "") -> Coverage:
@@ -149,5 +151,5 @@ def time_operators(
         return OperatorTimes(key, TIMED_RUNS, taken)
 
     return context.stage(
-        "time_operators", inputs, OperatorTimes, make, unit="files", title=f"profile {file.label}.{file.format}"
+        "operator-times", inputs, OperatorTimes, make, unit="files", title=f"profile {file.label}.{file.format}"
     )

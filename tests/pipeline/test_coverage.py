@@ -152,7 +152,7 @@ def test_the_coverage_of_a_file_is_stored(image_onnx: ExportedFile, context: Run
     assert isinstance(first, Coverage)
     assert first.macs_share == 1
     assert cover(image_onnx, ORT, context) == first
-    assert len(list((context.store.root / "cover").iterdir())) == 1
+    assert len(list((context.store.root / "coverage").iterdir())) == 1
 
 
 def test_times_are_told_of_every_kind_that_runs(digits: PreparedData, context: RunContext, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_times_are_told_of_every_kind_that_runs(digits: PreparedData, context: R
     assert {"gemm", "softmax"} <= set(found.ms)
     assert list(found.ms.values()) == sorted(found.ms.values(), reverse=True)
     assert min(found.ms.values()) >= 0 < max(found.ms.values())
-    assert [path.name for path in next((context.store.root / "time_operators").iterdir()).iterdir()] == ["result.json"]
+    assert [path.name for path in next((context.store.root / "operator-times").iterdir()).iterdir()] == ["result.json"]
 
 
 def test_litert_tells_no_times(
