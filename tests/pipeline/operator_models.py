@@ -9,6 +9,7 @@ SIDE = 4
 MACS = SIDE**3  # of a product of two [4, 4]
 WEIGHTS = (np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % 7 - 3).astype(np.int8)
 SCALE = 0.05
+VERSIONS = {"FULLY_CONNECTED": 4, "HARD_SWISH": 1, "TRANSPOSE": 2}  # of TFLite's operators that take int8
 
 
 def onnx_chain(file: Path, *kinds: str, quantized: bool = True) -> Path:
@@ -51,7 +52,7 @@ def onnx_chain(file: Path, *kinds: str, quantized: bool = True) -> Path:
 
 
 def tflite_chain(file: Path, *kinds: str, quantized: bool = True) -> Path:
-    """`kinds` are TFLite's names: FULLY_CONNECTED, HARD_SWISH, RELU, TRANSPOSE."""
+    """`kinds` are TFLite's names: FULLY_CONNECTED, which ends in a ReLU as converters write it, HARD_SWISH, TRANSPOSE."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -84,6 +85,7 @@ def tflite_chain(file: Path, *kinds: str, quantized: bool = True) -> Path:
             made.inputs = [given, weights, -1]
             made.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
             made.builtinOptions = schema.FullyConnectedOptionsT()
+            made.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
         elif kind == "TRANSPOSE":
             made.inputs = [given, turn]
             made.builtinOptionsType = schema.BuiltinOptions.TransposeOptions
@@ -96,7 +98,11 @@ def tflite_chain(file: Path, *kinds: str, quantized: bool = True) -> Path:
     for kind in codes:
         code = schema.OperatorCodeT()
         number = getattr(schema.BuiltinOperator, kind)
-        code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 4 if quantized else 1
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = (
+            number,
+            min(number, 127),
+            VERSIONS[kind] if quantized else 1,
+        )
         model.operatorCodes.append(code)
     graph = schema.SubGraphT()
     graph.name, graph.tensors, graph.operators, graph.inputs, graph.outputs = (
