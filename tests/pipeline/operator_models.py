@@ -52,7 +52,7 @@ def onnx_chain(file: Path, *kinds: str, quantized: bool = True) -> Path:
 
 
 def tflite_chain(file: Path, *kinds: str, quantized: bool = True) -> Path:
-    """`kinds` are TFLite's names: FULLY_CONNECTED, which ends in a ReLU as converters write it, HARD_SWISH, TRANSPOSE."""
+    """`kinds` are TFLite's names: FULLY_CONNECTED, in which a ReLU is fused as converters do, HARD_SWISH, TRANSPOSE."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
