@@ -88,8 +88,18 @@ def coverage(file: Path, options: RuntimeOptions, scheme: Scheme, key: str = "")
         else:
             taken[operator.kind] += 1
             taken_macs += cost or 0
-    kinds = [dict(sorted(counted.items())) for counted in (taken, left_out, in_float)]
-    return Coverage(key, delegate, *kinds, pieces, conversions, transposes(stored), macs, taken_macs)
+    return Coverage(
+        fingerprint=key,
+        delegate=delegate,
+        taken=dict(sorted(taken.items())),
+        left_out=dict(sorted(left_out.items())),
+        in_float=dict(sorted(in_float.items())),
+        pieces=pieces,
+        conversions=conversions,
+        transposes=transposes(stored),
+        macs=macs,
+        taken_macs=taken_macs,
+    )
 
 
 def transposes(graph: Graph) -> int:

@@ -42,7 +42,7 @@ def _delegated(file: dict[str, Any], found: dict[str, Any], before: dict[str, An
 def _transposes(file: dict[str, Any], found: dict[str, Any], before: dict[str, Any] | None, limit: int) -> Check:
     figure = found["transposes"]
     value, passed = figure["value"], figure["value"] <= limit
-    text = f"{value} transposes among the file's operators, at most {limit} wanted"
+    text = f"transposes among the file's operators: {value}, at most {limit} wanted"
     stage = None if passed else "quantize" if before and before["transposes"]["value"] < value else "export"
     name = "export.max_transposes"
     return Check(name, file["name"], value, "<=", limit, "operators", figure["source"], passed, stage, text)

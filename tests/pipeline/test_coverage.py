@@ -156,11 +156,12 @@ def test_a_mobilenetv3_is_cut_at_each_hard_swish_in_8_bits_alone(
     assert after.macs == before.macs == after.taken_macs
 
 
-def test_the_coverage_of_a_file_is_stored(image_onnx: ExportedFile, context: RunContext) -> None:
-    first = cover(image_onnx, ORT, context)
+def test_the_coverage_of_a_file_is_stored(context: RunContext, tmp_path: Path) -> None:
+    file = releases.exported(onnx_chain(tmp_path / "model.onnx", "MatMul", quantized=False), "onnx")
+    first = cover(file, ORT, context)
     assert isinstance(first, Coverage)
     assert first.macs_share == 1
-    assert cover(image_onnx, ORT, context) == first
+    assert cover(file, ORT, context) == first
     assert len(list((context.store.root / "coverage").iterdir())) == 1
 
 

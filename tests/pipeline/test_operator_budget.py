@@ -76,7 +76,7 @@ def test_transposes_are_held_to_their_budget(run: RunResult, limit: int, passed:
     check = only(verdict, ONNX)
     assert (check.name, check.value, check.passed) == ("export.max_transposes", 1, passed)
     assert check.stage == (None if passed else "export")
-    assert check.explanation == f"1 transposes among the file's operators, at most {limit} wanted"
+    assert check.explanation == f"transposes among the file's operators: 1, at most {limit} wanted"
 
 
 def test_a_profile_that_asks_for_nothing_and_a_report_of_before_are_not_judged(run: RunResult) -> None:
