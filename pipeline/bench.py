@@ -2,14 +2,16 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from pipeline.coverage import coverage
 from pipeline.errors import InputError
+from pipeline.words import listed
 from targets.latency import summarise
 from targets.machine import describe_machine
-from targets.profile import Profile, load_profile
+from targets.profile import Profile, Scheme, load_profile
 from targets.runners.host import measure
 from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
@@ -47,8 +49,22 @@ def bench(file: Path, target: str, runs: int | None = None) -> dict[str, Any]:
         "cold_start_ms": round(found.cold_start_ms, 3),
         "peak_memory_mb": round(found.peak_mem_mb, 2),
         "size_mb": round(file.stat().st_size / 1e6, 4),
+        **_operators(file, options),
         "notes": "; ".join(found.notes),
     }
+
+
+def _operators(file: Path, options: RuntimeOptions) -> dict[str, Any]:
+    """How the runtime runs the file's operators, as far as its name says what they are to compute in: `float32` is
+    asked for nothing."""
+    named = file.name.replace("-io8", "")
+    scheme: Scheme = next((name for name in get_args(Scheme) if f".{name}." in named), "float32")
+    found = coverage(file, options, scheme)
+    told: dict[str, Any] = {"operators": found.operators, "run_as_meant": round(found.share, 4)}
+    if found.pieces is not None:
+        told["pieces"] = found.pieces
+    left = {**found.left_out, **found.in_float}
+    return told | ({"left_out": listed(left)} if left else {})
 
 
 def _options(file: Path, profile: Profile) -> RuntimeOptions:

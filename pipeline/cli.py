@@ -4,13 +4,13 @@ Exit codes: 0 passed, 1 a gate failed, 2 the input was wrong (one clear message,
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli_cache import cache_app
+from pipeline.cli_compare import compare_command
 from pipeline.cli_parts import (
     AsJson,
     Overrides,
@@ -19,6 +19,7 @@ from pipeline.cli_parts import (
     answers,
     print_json,
     settle_libraries,
+    show_table,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def plan_command(
     if as_json:
         print_json([{"stage": stage, "what": what, "targets": ids.split(", ")} for stage, what, ids in rows])
     else:
-        _table(("stage", "what", "targets"), rows)
+        show_table(("stage", "what", "targets"), rows)
 
 
 @app.command(
@@ -164,6 +165,12 @@ def gate_command(
     return 0 if verdict.passed else 1
 
 
+app.command(
+    "compare",
+    epilog="Example: edgepress compare artifacts/digits-mobilenet/pixel8 artifacts/digits-small/pixel8",
+)(compare_command)
+
+
 @app.command("validate", epilog="Example: edgepress validate artifacts/digits-mobilenet/pixel8")
 @answers
 def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
@@ -178,7 +185,7 @@ def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
         print_json([dataclasses.asdict(result) for result in results])
     else:
         rows = [(r.file, "same" if r.passed else "DIFFERENT", r.explanation) for r in results]
-        _table(("file", "golden outputs", ""), rows)
+        show_table(("file", "golden outputs", ""), rows)
     return 0 if all(result.passed for result in results) else 1
 
 
@@ -200,7 +207,7 @@ def bench_command(
     if as_json:
         print_json(figures)
     else:
-        _table(("figure", "value"), [(name.replace("_", " "), str(value)) for name, value in figures.items()])
+        show_table(("figure", "value"), [(name.replace("_", " "), str(value)) for name, value in figures.items()])
 
 
 @targets_app.command("list", epilog="Example: edgepress targets list --json")
@@ -218,7 +225,7 @@ def targets_list(as_json: AsJson = False) -> None:
     if as_json:
         print_json([dict(zip(head, row, strict=True)) for row in rows])
     else:
-        _table(head, rows)
+        show_table(head, rows)
 
 
 @targets_app.command("show", epilog="Example: edgepress targets show rpi4")
@@ -262,7 +269,7 @@ def doctor_command(as_json: AsJson = False) -> int:
 
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
-        _table(("", "found", "to do"), [(f.name, f.found, f.advice or "") for f in findings])
+        show_table(("", "found", "to do"), [(f.name, f.found, f.advice or "") for f in findings])
     return 0 if all(finding.ok or not finding.needed for finding in findings) else 1
 
 
@@ -284,20 +291,6 @@ def _plan(recipe: Path, targets: list[str] | None, overrides: list[str] | None) 
     return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*head, box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    # Piped output keeps every column whole; a terminal wraps.
-    console.print(table) if console.is_terminal else Console(width=240).print(table)
-
-
 def _verdict_json(verdict: "Verdict") -> dict[str, Any]:
     import dataclasses
 
@@ -309,16 +302,18 @@ def _show_verdict(verdict: "Verdict") -> None:
         (check.file or "", check.name, "pass" if check.passed else "FAIL", check.explanation)
         for check in verdict.checks
     ]
-    _table(("file", "budget", "", "found"), rows)
+    show_table(("file", "budget", "", "found"), rows)
     print("PASSED" if verdict.passed else "FAILED")
 
 
 def _show_releases(releases: "list[Release]", out: Path) -> None:
-    from pipeline.summary import failures, release_rows
+    from pipeline.summary import failures, release_rows, slow_files
 
     head, rows = release_rows([release.report for release in releases], [r.verdict.passed for r in releases])
-    _table(head, rows)
+    show_table(head, rows)
     for release in releases:
+        for line in slow_files(release.report):
+            print(f"{release.target}: {line}")
         for line in failures(release.verdict):
             print(f"{release.target}: {line}")
     for release in releases:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,3 +64,17 @@ def settle_libraries() -> None:
 
 def print_json(answer: Any) -> None:
     print(json.dumps(answer, indent=1, ensure_ascii=False))
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*head, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    # Piped output keeps every column whole; a terminal wraps.
+    console.print(table) if console.is_terminal else Console(width=240).print(table)

@@ -9,6 +9,7 @@ from pipeline.baseline import compare_with_baseline
 from pipeline.errors import InputError
 from pipeline.group_budget import group_drop
 from pipeline.integrity import REPORT, read_json, verify_bundle
+from pipeline.operator_budget import operator_checks
 from pipeline.results import Check, Verdict
 from pipeline.words import short
 from targets.latency import early_stopping
@@ -59,7 +60,7 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
     beside = _float32_beside(file, report)
     beside_measured = beside["measured"] if beside else None
     figure: dict[str, Any] | None
-    checks = [*_accuracy(file, report), *group_drop(file, report)]
+    checks = [*_accuracy(file, report), *group_drop(file, report), *operator_checks(file, beside)]
     if budgets["size_mb"] is not None:
         size, other = file["size"]["value"] / 1e6, beside["size"]["value"] / 1e6 if beside else None
         figure = {"value": size, "unit": "MB", "source": file["size"]["source"]}

@@ -9,6 +9,7 @@ from pipeline.recipe import Recipe
 from pipeline.results import Format
 from pipeline.settings.data import DataSettings, TransferSettings
 from pipeline.settings.distill import Ramp
+from pipeline.slow import known_slow
 from pipeline.student import StudentFamily, student_family
 from pipeline.training.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
@@ -155,9 +156,22 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         rows.append(("explain", what, every))
     for (stage, what), ids in _shared_files(plan).items():
         rows.append((stage, what, ", ".join(dict.fromkeys(ids))))
+    for advice, ids in _known_slow(plan).items():
+        rows.append(("advice", advice, ", ".join(ids)))
     for target in plan.targets:
-        rows.append(("gate", _describe_budgets(target.budgets), target.profile.id))
+        rows.append(("gate", _describe_budgets(target), target.profile.id))
     return rows
+
+
+def _known_slow(plan: Plan) -> dict[str, list[str]]:
+    """What is known before a run of files that may gain no time by their scheme, and for which targets."""
+    told: dict[str, list[str]] = {}
+    for target in plan.targets:
+        for file in target.files:
+            advice = known_slow(plan.family, file.runtime, target.quantization.scheme)
+            if advice is not None:
+                told.setdefault(advice, []).append(target.profile.id)
+    return told
 
 
 def _source(settings: DataSettings | TransferSettings) -> str:
@@ -193,7 +207,8 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
     return shared
 
 
-def _describe_budgets(budgets: Budgets) -> str:
+def _describe_budgets(target: TargetPlan) -> str:
+    budgets, export = target.budgets, target.profile.export
     latency, accuracy = budgets.latency_ms, budgets.accuracy
     parts = [
         f"{name} <= {value:g} ms"
@@ -208,6 +223,8 @@ def _describe_budgets(budgets: Budgets) -> str:
         ("drop <= {:g} points", accuracy.max_drop),
         ("agreement >= {:.0%}", accuracy.min_agreement),
         (f"drop of a group of {accuracy.min_group_size} <= {{:g}} points", accuracy.max_group_drop),
+        *((f"{file.runtime.name} delegated >= {{:.1%}}", file.runtime.min_delegated) for file in target.files),
+        ("transposes <= {}", export.max_transposes),
     )
     parts += [text.format(value) for text, value in limits if value is not None]
     return ", ".join(parts) or "no budgets"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from targets.profile import IoType, Scheme, Source, Task
+from targets.runtimes.coverage import Coverage, OperatorTimes
 
 Format = Literal["onnx", "tflite"]
 SplitName = Literal["train", "validation", "test", "transfer"]
@@ -325,6 +326,8 @@ class TargetFile:
     accuracy: FileAccuracy
     latency: LatencyFigures | None
     shipped: bool
+    coverage: Coverage | None = None
+    operator_times: OperatorTimes | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pipeline.aware.repair import repair
 from pipeline.aware.train import train_aware
 from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
+from pipeline.coverage import cover, time_operators
 from pipeline.data.prepare import prepare
 from pipeline.data.texts import same_pieces
 from pipeline.data.transfer import add_transfer
@@ -224,7 +225,9 @@ def press(
             if latency
             else None
         )
-        judged.append(TargetFile(file, accuracy, timed, shipped=file is shipped))
+        covered = cover(file, plan.options, context)
+        by_operator = time_operators(file, networks.data, plan.options, context) if latency else None
+        judged.append(TargetFile(file, accuracy, timed, file is shipped, covered, by_operator))
     return judged
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.slow import NOT_FASTER
+
 if TYPE_CHECKING:
     from pipeline.gate import Verdict
 
@@ -36,6 +38,12 @@ def release_rows(
             if file["shipped"]:
                 rows.append((report["target"]["id"], *_file(file, teacher), "PASS" if good else "FAIL"))
     return HEAD, rows
+
+
+def slow_files(report: dict[str, Any]) -> list[str]:
+    """What is said of shipped files that their scheme made no faster, a line each."""
+    timed = [file for file in report["files"] if file["shipped"] and file["measured"]]
+    return [f"{file['name']}: {note}" for file in timed for note in file["measured"]["notes"] if NOT_FASTER in note]
 
 
 def failures(verdict: "Verdict") -> list[str]:

@@ -1,6 +1,7 @@
 """Figures as people read them."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -9,6 +10,14 @@ BARS = "▁▂▃▄▅▆▇█"
 def short(value: float) -> str:
     """Three significant digits, and never an exponent for a large figure: 0.400, 1.50, 16.7, 1,234."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+
+
+def listed(counts: Mapping[str, int], most: int | None = None) -> str:
+    """`18 hard-swish, 2 softmax`: the most frequent first; of more than `most` kinds the rest as one number."""
+    kinds = Counter(counts).most_common()
+    shown = [f"{count} {kind}" for kind, count in kinds[:most]]
+    rest = sum(count for _, count in kinds[len(shown) :])
+    return ", ".join([*shown, *([f"{rest} others"] if rest else [])])
 
 
 def sparkline(values: Sequence[float], width: int = 16) -> str:

@@ -77,8 +77,6 @@ def _unset(budgets: Budgets) -> list[str]:
 
 def _without_effect(profile: Profile) -> list[str]:
     notes = []
-    if profile.export.max_transposes is not None:
-        notes.append("export.max_transposes is recorded only: no stage counts transposes yet")
     if not profile.export.static_shapes:
         notes.append("export.static_shapes is false: files get static shapes all the same")
     return notes

@@ -51,6 +51,7 @@ class Runtime(Strict):
     min_version: str | None = None
     delegate: str | None = None  # xnnpack, coreml, edgetpu, cpu ...
     threads: int = Field(default=1, ge=1, le=64)
+    min_delegated: float | None = Field(default=None, ge=0, le=1)  # share of a file's operators
 
     @property
     def format(self) -> Literal["onnx", "tflite"]:

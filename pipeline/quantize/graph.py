@@ -1,6 +1,6 @@
 """A model file's operators, tensors and constants, read the same way from ONNX and TFLite."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,12 @@ class Operator:
 
 @dataclass(frozen=True)
 class Graph:
-    """`dtypes` has every tensor whose dtype is known, constants too."""
+    """`dtypes` has every tensor whose dtype is known, constants too; `shapes` those whose shape is."""
 
     operators: tuple[Operator, ...]
     constants: dict[str, Constant]
     dtypes: dict[str, str]
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def makers(self) -> dict[str, Operator]:
@@ -84,7 +85,10 @@ def _read_onnx(file: Path) -> Graph:
         if node.op_type == "Constant" and value is not None:
             constants[node.output[0]] = _onnx_constant(value, node.output[0])
     dtypes = {constant.name: constant.dtype for constant in constants.values()}
+    shapes = {constant.name: constant.shape for constant in constants.values()}
     for info in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        if info.type.tensor_type.HasField("shape"):
+            shapes[info.name] = tuple(size.dim_value for size in info.type.tensor_type.shape.dim)  # 0: not known
         if info.type.tensor_type.elem_type:
             dtypes[info.name] = _onnx_dtype(info.type.tensor_type.elem_type)
     operators = tuple(
@@ -92,7 +96,7 @@ def _read_onnx(file: Path) -> Graph:
         for node in model.graph.node
         if node.op_type != "Constant"
     )
-    return Graph(operators, constants, dtypes)
+    return Graph(operators, constants, dtypes, shapes)
 
 
 def _onnx_constant(tensor: Any, name: str) -> Constant:
@@ -122,6 +126,7 @@ def _read_tflite(file: Path) -> Graph:
     operators: list[Operator] = []
     constants: dict[str, Constant] = {}
     dtypes: dict[str, str] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for number, subgraph in enumerate(model.subgraphs):
         names = [tensor.name.decode() for tensor in subgraph.tensors]
         for place, name in enumerate(names):
@@ -129,9 +134,9 @@ def _read_tflite(file: Path) -> Graph:
                 names[place] = f"{name}#{number}.{place}"
         for name, tensor in zip(names, subgraph.tensors, strict=True):
             dtypes[name] = types[tensor.type]
+            shapes[name] = shape = tuple(int(size) for size in tensor.shape) if tensor.shape is not None else ()
             data = model.buffers[tensor.buffer].data
             if data is not None and len(data):
-                shape = tuple(int(size) for size in tensor.shape) if tensor.shape is not None else ()
                 numbers = np.frombuffer(data, dtypes[name]) if dtypes[name] in NUMBERS else np.zeros(0)
                 constants[name] = Constant(name, dtypes[name], shape, len(data), _least(numbers))
         for operator in subgraph.operators:
@@ -148,4 +153,4 @@ def _read_tflite(file: Path) -> Graph:
                     tuple(names[index] for index in operator.outputs if index >= 0),
                 )
             )
-    return Graph(tuple(operators), constants, dtypes)
+    return Graph(tuple(operators), constants, dtypes, shapes)

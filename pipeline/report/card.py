@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.report.figures import ROLES, last_student, told_once
+from pipeline.report.operators import operators_card
 from pipeline.results import Verdict
 from pipeline.words import short
 
@@ -24,6 +25,7 @@ def render_card(report: dict[str, Any], verdict: Verdict) -> str:
         _groups(report, shipped),
         "## Size, latency and memory",
         _cost(report),
+        *operators_card(report),
         "## Limits",
         _limits(report, shipped, verdict),
         "## How to feed it",

@@ -10,7 +10,6 @@ from pipeline.results import Accuracy, Role
 # Of a report's networks, in the order in which they are told.
 ROLES: tuple[Role, ...] = ("teacher", "naive", "student", "pruned", "trimmed", "int8")
 STUDENTS: tuple[Role, ...] = ("student", "pruned", "trimmed")  # each made of the one before
-NOT_FASTER = "is not faster than float32"  # in the note on a quantized file that gained no time
 COUNTED = "counted"  # the source of what is exact on any machine: bytes, parameters, samples
 
 

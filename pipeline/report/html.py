@@ -10,8 +10,9 @@ from markupsafe import Markup
 from pipeline.report import plots
 from pipeline.report.audit_table import audit_table
 from pipeline.report.explanation_page import explanation_view
-from pipeline.report.figures import NOT_FASTER, ROLES, told_once
+from pipeline.report.figures import ROLES, told_once
 from pipeline.results import Check, Verdict
+from pipeline.summary import slow_files
 from pipeline.words import short
 
 MATRIX_CLASSES = 20  # more than this many classes: the mistakes are listed, not drawn as a matrix
@@ -28,6 +29,8 @@ CHECK_NAMES = {
     "latency_ms.p99": "Latency p99",
     "cold_start_ms": "Cold start",
     "peak_mem_mb": "Peak memory",
+    "runtimes.min_delegated": "Delegated operators",
+    "export.max_transposes": "Transposes",
 }
 
 
@@ -54,7 +57,7 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         listed=LISTED,
         audit=audit_table(report, LISTED),
         why=explanation_view(report),
-        notes=_notes(report, shipped),
+        notes=_notes(report),
         file_notes=told_once({file["name"]: file["notes"] for file in shipped}),
         measured_notes=told_once({file["name"]: file["measured"]["notes"] for file in shipped if file["measured"]}),
         roles=[role for role in ROLES if report["networks"][role]],
@@ -72,11 +75,9 @@ def _by_file(verdict: Verdict) -> dict[str, list[Check]]:
     return checked
 
 
-def _notes(report: dict[str, Any], shipped: list[dict[str, Any]]) -> list[str]:
+def _notes(report: dict[str, Any]) -> list[str]:
     """What stands out: of the whole, and of a file that is not faster than float32."""
-    timed = [file for file in shipped if file["measured"]]
-    slow = [f"{file['name']}: {note}" for file in timed for note in file["measured"]["notes"] if NOT_FASTER in note]
-    return [*report["notes"], *slow]
+    return [*report["notes"], *slow_files(report)]
 
 
 def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit
 from pipeline.report.explanation import explanation, explanation_notes
-from pipeline.report.figures import COUNTED, NOT_FASTER, ROLES, accuracy_figure, confusion, figure, per_class
+from pipeline.report.figures import COUNTED, ROLES, accuracy_figure, confusion, figure, per_class
+from pipeline.report.operators import operator_times, operators
 from pipeline.results import (
     LatencyFigures,
     NetworkResult,
@@ -29,8 +30,8 @@ from pipeline.results import (
     vocabulary_size,
 )
 from pipeline.settings.teacher import FILE_FORMATS, STORED
+from pipeline.slow import not_faster
 from pipeline.store import library_versions
-from pipeline.words import short
 from targets.machine import describe_machine
 from targets.profile import Budgets, Profile
 
@@ -59,7 +60,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "networks": networks,
         "pruning": _pruning(run.students),
         "vocabulary": _vocabulary(run.students),
-        "files": [_file(file, run, profile, labels) for file in run.files],
+        "files": [_file(file, run, recipe, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
         "audit": audit(run, {file_name(file): file for file in run.files}, budgets),
         "explanation": explanation(run),
@@ -147,7 +148,7 @@ def _sides(unit: str, before: int | None, after: int | None) -> dict[str, Any] |
     return {"before": figure(before, unit, COUNTED), "after": figure(after, unit, COUNTED)}
 
 
-def _file(file: TargetFile, run: RunResult, profile: Profile, labels: np.ndarray) -> dict[str, Any]:
+def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, labels: np.ndarray) -> dict[str, Any]:
     export, judged = file.export, file.accuracy
     runtime = next(runtime for runtime in profile.runtimes if runtime.name == judged.runtime)
     beside = _float32_beside(file, run.files)
@@ -174,7 +175,8 @@ def _file(file: TargetFile, run: RunResult, profile: Profile, labels: np.ndarray
         "confusion": confusion(judged.scores, labels, run.data.labels) if file.shipped else None,
         "calibration": _calibration(export.calibration_manifest),
         "notes": list(export.notes),
-        "measured": _measured(file, beside, profile),
+        "operators": operators(file, profile),
+        "measured": _measured(file, beside, recipe, profile),
     }
 
 
@@ -203,16 +205,15 @@ def _calibration(manifest: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> dict[str, Any] | None:
+def _measured(file: TargetFile, beside: TargetFile | None, recipe: Recipe, profile: Profile) -> dict[str, Any] | None:
     latency = file.latency
     if latency is None:
         return None
     source, notes = latency.source, list(latency.notes)
     speedup = beside.latency.p50 / latency.p50 if beside and beside.latency else None
-    if beside and beside.latency and speedup is not None and speedup <= 1:
-        notes.append(
-            f"{file.export.label} {NOT_FASTER} here: p50 {short(latency.p50)} ms against {short(beside.latency.p50)} ms"
-        )
+    slow = not_faster(file, beside, recipe.student.family) if beside else None
+    if slow is not None:
+        notes.append(slow)
     if source == "host" and profile.id != "host":
         notes.append(f"measured on the host, not on {profile.name}")
     return {
@@ -225,6 +226,7 @@ def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> 
         "cold_start": figure(latency.cold_start_ms, "ms", source),
         "peak_memory": figure(latency.peak_mem_mb, "MB", source),
         "times_faster_than_float32": None if speedup is None else figure(speedup, "times", source),
+        "operator_times": operator_times(file),
         "samples": {"values": _samples(latency), "unit": "ms", "source": source},
         "notes": notes,
     }

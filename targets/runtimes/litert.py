@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from targets.errors import TargetError
 from targets.runtimes.base import RuntimeOptions, TensorSpec, operator_name
 
+DELEGATE_NAME = "XNNPACK"  # on this host, whatever the profile's delegate
+DELEGATE = "DELEGATE"  # the interpreter's name for a node that stands for a piece of the graph
 _IDENTIFIER = b"TFL3"  # bytes 4 to 7 of every TFLite file: the flatbuffer's file identifier
 
 
@@ -134,6 +137,37 @@ def _spec(detail: Mapping[str, Any], names: Mapping[int, str]) -> TensorSpec:
         scale=float(scale) if scale else None,
         zero_point=int(zero_point),
     )
+
+
+@dataclass(frozen=True)
+class DelegatePlan:
+    """Who runs the `operators` operators of a TFLite file's main graph. `pieces`: those that the delegate runs, by
+    their place in the graph, one set for each part that it takes whole. What is in none runs in LiteRT's own kernels,
+    between the pieces."""
+
+    operators: int
+    pieces: tuple[frozenset[int], ...]
+
+
+def delegate_plan(file: Path, options: RuntimeOptions) -> DelegatePlan:
+    """Which operators XNNPACK takes, as the interpreter tells when it has opened the file. Raises TargetError if `file`
+    is no TFLite model."""
+    _check_identifier(file)
+    nodes = _open(file, num_threads=options.threads)._get_ops_details()
+    own = [node for node in nodes if node["op_name"] != DELEGATE]  # the delegate's nodes stand behind them
+    makers = {int(tensor): place for place, node in enumerate(own) for tensor in node["outputs"]}
+    pieces = []
+    for node in nodes[len(own) :]:
+        # A piece is all that lies between the tensors that it is given and those that it gives.
+        given, wanted, members = set(map(int, node["inputs"])), list(map(int, node["outputs"])), set[int]()
+        while wanted:
+            tensor = wanted.pop()
+            place = makers.get(tensor)
+            if tensor not in given and place is not None and place not in members:
+                members.add(place)
+                wanted += map(int, own[place]["inputs"])
+        pieces.append(frozenset(members))
+    return DelegatePlan(len(own), tuple(pieces))
 
 
 def tflite_operators(file: Path) -> Counter[str]:

@@ -1,8 +1,9 @@
 """ONNX files in onnxruntime, on the CPU, with the session options that ship."""
 
+import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from targets.runtimes.base import RuntimeOptions, TensorSpec, operator_name
 # onnxruntime's own default, set here so that it is recorded: idle threads spin for a while before they sleep,
 # which costs power and buys latency (it matters with more than one thread).
 ALLOW_SPINNING = "1"
+
+PROVIDER = "CPUExecutionProvider"
+WARMUP = 5  # profiled inferences that do not count
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -45,7 +49,7 @@ def version() -> str:
 def settings(options: RuntimeOptions) -> str:
     """The session options that ship, in words."""
     return (
-        f"CPUExecutionProvider, intra_op_num_threads {options.threads}, inter_op_num_threads 1, "
+        f"{PROVIDER}, intra_op_num_threads {options.threads}, inter_op_num_threads 1, "
         f"graph_optimization_level all, session.intra_op.allow_spinning {ALLOW_SPINNING}"
     )
 
@@ -58,22 +62,7 @@ class OnnxModel:
     """
 
     def __init__(self, file: Path, options: RuntimeOptions) -> None:
-        if not file.is_file():
-            raise TargetError(f"{file}: no such file; expected an ONNX model")
-        runtime = _onnxruntime()
-        session_options = runtime.SessionOptions()
-        session_options.intra_op_num_threads = options.threads
-        session_options.inter_op_num_threads = 1
-        session_options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        session_options.add_session_config_entry("session.intra_op.allow_spinning", ALLOW_SPINNING)
-        session_options.log_severity_level = 3  # errors only
-        try:
-            self._session = runtime.InferenceSession(
-                str(file), sess_options=session_options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's errors share no base class of their own
-            reason = _one_line(error)
-            raise TargetError(f"{file}: onnxruntime can't open it as an ONNX model: {reason}") from None
+        self._session = _session(file, options)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.inputs = tuple(_spec(file, tensor, metadata) for tensor in self._session.get_inputs())
         self.outputs = tuple(_spec(file, tensor, metadata) for tensor in self._session.get_outputs())
@@ -88,6 +77,58 @@ class OnnxModel:
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """One inference: see `targets.runtimes.base.Model`."""
         return self._session.run(self._names, feeds)
+
+
+def _session(file: Path, options: RuntimeOptions, **settings: Any) -> Any:
+    """An InferenceSession with the options that ship, and `settings` of its SessionOptions more."""
+    if not file.is_file():
+        raise TargetError(f"{file}: no such file; expected an ONNX model")
+    runtime = _onnxruntime()
+    session_options = runtime.SessionOptions()
+    session_options.intra_op_num_threads = options.threads
+    session_options.inter_op_num_threads = 1
+    session_options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", ALLOW_SPINNING)
+    session_options.log_severity_level = 3  # errors only
+    for name, value in settings.items():
+        setattr(session_options, name, value)
+    try:
+        return runtime.InferenceSession(str(file), sess_options=session_options, providers=[PROVIDER])
+    except Exception as error:  # onnxruntime's errors share no base class of their own
+        reason = _one_line(error)
+        raise TargetError(f"{file}: onnxruntime can't open it as an ONNX model: {reason}") from None
+
+
+def write_fused(file: Path, options: RuntimeOptions, fused: Path) -> Path:
+    """Writes the graph of an ONNX file as onnxruntime's CPU kernels run it to `fused`: constants folded, operators
+    fused, those between QuantizeLinear and DequantizeLinear replaced by 8-bit kernels where there are any. Only what
+    changes nothing but the layout of tensors in memory is left out: it differs from processor to processor."""
+    level = _onnxruntime().GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    _session(file, options, graph_optimization_level=level, optimized_model_filepath=str(fused))
+    return fused
+
+
+def kernel_times(
+    file: Path, options: RuntimeOptions, feeds: Sequence[Mapping[str, np.ndarray]], runs: int, folder: Path
+) -> dict[str, float]:
+    """Milliseconds of one inference by kind of operator as run, the dearest first: of each operator the median of
+    `runs` inferences, from onnxruntime's own profiler, which writes into `folder`. It counts whole microseconds and
+    costs time itself: good to compare kinds of operators, too high for a latency."""
+    session = _session(file, options, enable_profiling=True, profile_file_prefix=str(folder / "profile"))
+    for run in range(WARMUP + runs):
+        session.run(None, feeds[run % len(feeds)])
+    told = Path(session.end_profiling())
+    events = json.loads(told.read_text(encoding="utf-8"))
+    told.unlink()
+    taken: dict[tuple[str, str], list[int]] = {}  # microseconds by node and kind
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            taken.setdefault((event["args"]["node_index"], event["args"]["op_name"]), []).append(event["dur"])
+    total: dict[str, float] = {}
+    for (_, node), microseconds in taken.items():
+        kind = operator_name(node)
+        total[kind] = total.get(kind, 0.0) + float(np.median(microseconds[WARMUP:])) / 1e3
+    return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
 def _spec(file: Path, tensor: Any, metadata: Mapping[str, str]) -> TensorSpec:

@@ -20,6 +20,7 @@ COMMANDS = [
     "run",
     "plan",
     "gate",
+    "compare",
     "validate",
     "bench",
     "search",

@@ -8,6 +8,7 @@ import yaml
 from pipeline.errors import USER_ERRORS, InputError
 from pipeline.plan import describe_plan, make_plan
 from pipeline.recipe import load_recipe
+from pipeline.student import student_family
 from targets.errors import TargetError
 from targets.profile import PROFILES, profile_names
 
@@ -135,3 +136,21 @@ def test_a_teacher_that_runs_ahead_stands_in_the_description() -> None:
     recipe = load_recipe(DIGITS, ("distill.mode=online", "distill.ahead=2"))
     rows = {stage: what for stage, what, _ in describe_plan(make_plan(recipe, ("pixel8",)))}
     assert rows["distill"].endswith(", the teacher up to 2 batches ahead")
+
+
+def test_what_is_known_to_be_slow_is_said_where_no_profile_bans_it(tmp_path: Path) -> None:
+    content = yaml.safe_load((PROFILES / "rpi4.yaml").read_text())
+    content |= {"id": "kiosk", "export": {"max_transposes": 3}}
+    content["runtimes"][0]["min_delegated"] = 0.9
+    file = tmp_path / "kiosk.yaml"
+    file.write_text(yaml.safe_dump(content))
+    rows = describe_plan(make_plan(load_recipe(DIGITS, ("student.family=mobilenetv3_small",)), (str(file),)))
+    advice = [what for stage, what, targets in rows if stage == "advice" and targets == "kiosk"]
+    assert any("hard-swish, for which XNNPACK has no 8-bit kernel" in what for what in advice)
+    alternative = student_family("mobilenetv3_small", "image-classification").alternative
+    assert all(f"student.family: {alternative}" in what for what in advice)
+    gate = next(what for stage, what, _ in rows if stage == "gate")
+    assert f"{content['runtimes'][0]['name']} delegated >= 90.0%" in gate
+    assert "transposes <= 3" in gate
+    plain = describe_plan(make_plan(load_recipe(DIGITS), (str(file),)))
+    assert "advice" not in {stage for stage, *_ in plain}

@@ -1,0 +1,48 @@
+"""What a profile asks of a file's operators: the share that its delegate runs, and how many transposes it may have."""
+
+from typing import Any
+
+from pipeline.results import Check
+from pipeline.words import listed
+
+ROUNDING = 1e-9  # what it may take from a share that lies on its limit
+NAMED = 3  # kinds of operators that an explanation names
+
+
+def operator_checks(file: dict[str, Any], beside: dict[str, Any] | None) -> list[Check]:
+    """The checks of `file`'s `operators`, beside those of its float32 file; none where the profile asks for nothing,
+    and of reports that do not tell of operators."""
+    found = file.get("operators")
+    if found is None:
+        return []
+    wanted, checks = found["wanted"], []
+    before = beside.get("operators") if beside else None
+    if wanted["min_delegated"] is not None:
+        checks.append(_delegated(file, found, before, wanted["min_delegated"]))
+    if wanted["max_transposes"] is not None:
+        checks.append(_transposes(file, found, before, wanted["max_transposes"]))
+    return checks
+
+
+def _delegated(file: dict[str, Any], found: dict[str, Any], before: dict[str, Any] | None, limit: float) -> Check:
+    share, count = found["covered"]["value"], found["count"]["value"]
+    passed = share >= limit - ROUNDING
+    who = f"{found['delegate']} runs {share:.1%} of {count} operators as {file['scheme']} means"
+    text = f"{who}, at least {limit:.1%} wanted"
+    for key, words in (("left_out", "left out"), ("in_float", "computed in float")):
+        if found[key]:
+            text += f"; {words}: {listed({kind['kind']: kind['count'] for kind in found[key]}, NAMED)}"
+    if found["pieces"] is not None and found["pieces"] > 1:
+        text += f"; the graph runs in {found['pieces']} pieces"
+    stage = None if passed else "quantize" if before and before["covered"]["value"] > share else "export"
+    source = found["covered"]["source"]
+    return Check("runtimes.min_delegated", file["name"], share, ">=", limit, "share", source, passed, stage, text)
+
+
+def _transposes(file: dict[str, Any], found: dict[str, Any], before: dict[str, Any] | None, limit: int) -> Check:
+    figure = found["transposes"]
+    value, passed = figure["value"], figure["value"] <= limit
+    text = f"transposes among the file's operators: {value}, at most {limit} wanted"
+    stage = None if passed else "quantize" if before and before["transposes"]["value"] < value else "export"
+    name = "export.max_transposes"
+    return Check(name, file["name"], value, "<=", limit, "operators", figure["source"], passed, stage, text)
