@@ -83,12 +83,23 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
             f"student {family.name} uses {', '.join(banned)}, which target {profile.id} bans{reason}: {advice}, "
             "or name other targets"
         )
+    if recipe.quantize.max_drop is not None and quantization.scheme == "int8-static":
+        _refuse_float_layers(profile, quantization)
     length = None
     if recipe.task == "text-classification":
         length = min(recipe.text.sequence_length, profile.export.max_sequence_length or recipe.text.sequence_length)
     files = tuple(FilePlan(runtime, quantization.label) for runtime in profile.runtimes)
     budgets = profile.budgets_for(recipe.task).tightened_by(recipe.budgets)
     return TargetPlan(profile, quantization, budgets, length, files)
+
+
+def _refuse_float_layers(profile: Profile, quantization: Quantization) -> None:
+    if not quantization.allow_float_fallback:
+        raise InputError(
+            f"quantize.max_drop keeps layers in float, which target {profile.id} does not run (its profile says "
+            "allow_float_fallback: false): remove max_drop, name other targets, or repair accuracy with "
+            "quantize.correct_biases or quantize.aware"
+        )
 
 
 def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
@@ -175,6 +186,14 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
         length = f", {target.sequence_length} tokens" if target.sequence_length else ""
         for file in target.files:
             shared.setdefault(("export", f"{file.format} float32{length}"), []).append(target.profile.id)
+    measured, max_drop = plan.recipe.quantize.measured, plan.recipe.quantize.max_drop
+    for target in plan.targets:
+        if target.quantization.scheme == "int8-static" and measured is not None:
+            what = f"each layer alone in 8 bits, up to {measured.samples} validation samples"
+            shared.setdefault(("sensitivity", what), []).append(target.profile.id)
+            if max_drop is not None:
+                what = f"layers in float until {max_drop:g} points below the float file hold, whole validation split"
+                shared.setdefault(("mix", what), []).append(target.profile.id)
     for target in plan.targets:
         samples = plan.recipe.calibration.samples
         calibrated = f", {samples} calibration samples" if target.quantization.scheme == "int8-static" else ""

@@ -19,6 +19,7 @@ from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit
 from pipeline.report.explanation import explanation, explanation_notes
 from pipeline.report.figures import COUNTED, NOT_FASTER, ROLES, accuracy_figure, confusion, figure, per_class
+from pipeline.report.layers import float_layer_costs, mixed_notes, mixed_precision, sensitivity
 from pipeline.results import (
     LatencyFigures,
     NetworkResult,
@@ -62,10 +63,12 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "files": [_file(file, run, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
         "audit": audit(run, {file_name(file): file for file in run.files}, budgets),
+        "sensitivity": sensitivity(run),
+        "mixed_precision": mixed_precision(run),
         "explanation": explanation(run),
         "host": _host(),
         "budgets": budgets.model_dump(mode="json"),
-        "notes": [*_notes(run), *explanation_notes(run, budgets), *run.notes],
+        "notes": [*_notes(run), *mixed_notes(run), *explanation_notes(run, budgets), *run.notes],
         "provenance": _provenance(recipe, profile),
     }
 
@@ -174,7 +177,7 @@ def _file(file: TargetFile, run: RunResult, profile: Profile, labels: np.ndarray
         "confusion": confusion(judged.scores, labels, run.data.labels) if file.shipped else None,
         "calibration": _calibration(export.calibration_manifest),
         "notes": list(export.notes),
-        "measured": _measured(file, beside, profile),
+        "measured": _measured(file, beside, run, profile),
     }
 
 
@@ -203,7 +206,7 @@ def _calibration(manifest: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> dict[str, Any] | None:
+def _measured(file: TargetFile, beside: TargetFile | None, run: RunResult, profile: Profile) -> dict[str, Any] | None:
     latency = file.latency
     if latency is None:
         return None
@@ -224,6 +227,7 @@ def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> 
         "latency": {name: figure(getattr(latency, name), "ms", source) for name in ("p50", "p90", "p99", "mean")},
         "cold_start": figure(latency.cold_start_ms, "ms", source),
         "peak_memory": figure(latency.peak_mem_mb, "MB", source),
+        "float_layers": float_layer_costs(file, run),
         "times_faster_than_float32": None if speedup is None else figure(speedup, "times", source),
         "samples": {"values": _samples(latency), "unit": "ms", "source": source},
         "notes": notes,
