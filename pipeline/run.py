@@ -39,7 +39,15 @@ from pipeline.quantize.sensitivity import measure_sensitivity
 from pipeline.quantize.tflite import quantize_tflite
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
-from pipeline.results import Calibration, ExplainResult, ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
+from pipeline.results import (
+    Calibration,
+    ExplainResult,
+    ExportedFile,
+    NetworkResult,
+    PreparedData,
+    RunResult,
+    TargetFile,
+)
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
@@ -198,7 +206,7 @@ def release(
     context.reporter.say(f"[bold]{target.profile.id}[/bold]")
     files = [file for plan in target.files for file in press(recipe, target, plan, networks, context, latency)]
     static = target.quantization.scheme == "int8-static"
-    sensitivity, mixed = _controlled(recipe, target, networks, context) if static else (None, None)
+    sensitivity, mixed = control_accuracy(recipe, target, networks, context) if static else (None, None)
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
         networks.students, tuple(files), explanation=networks.explanation,
@@ -258,8 +266,8 @@ def _quantize(
     kept: tuple[str, ...] = ()
     if scheme.scheme == "int8-static":
         student = networks.int8 or student
-        calibration = _calibrated(recipe, target, networks, context)
-        _, mixed = _controlled(recipe, target, networks, context)
+        calibration = calibrate_student(recipe, target, networks, context)
+        _, mixed = control_accuracy(recipe, target, networks, context)
         kept = mixed.names if mixed else ()
     exported = _export(target, plan, student, data, context)
     if plan.format == "onnx":
@@ -268,25 +276,25 @@ def _quantize(
     return quantize_tflite(exported, data, scheme, calibration, context, kept)
 
 
-def _calibrated(recipe: Recipe, target: TargetPlan, networks: Networks, context: RunContext) -> Calibration:
+def calibrate_student(recipe: Recipe, target: TargetPlan, networks: Networks, context: RunContext) -> Calibration:
     data, student = networks.data, networks.int8 or networks.student
     onnx = export_onnx(data, student, target.profile.export.opset, target.sequence_length, context)
     return calibrate(onnx, data, student, networks.teacher, networks.teacher_data, recipe.calibration, context)
 
 
-def _controlled(
+def control_accuracy(
     recipe: Recipe, target: TargetPlan, networks: Networks, context: RunContext
 ) -> tuple[SensitivityResult | None, MixedResult | None]:
-    """What each layer costs in 8 bits, and which stay in float in all files of the target: as far as the recipe asks."""
+    """What each layer costs in 8 bits, and which stay in float in all files of the target; as the recipe asks."""
     settings, max_drop = recipe.quantize.measured, recipe.quantize.max_drop
     if settings is None:
         return None, None
     data, scheme = networks.data, target.quantization
-    calibration = _calibrated(recipe, target, networks, context)
+    calibration = calibrate_student(recipe, target, networks, context)
     sensitivity = measure_sensitivity(data, calibration, scheme, settings, context)
     if max_drop is None:
         return sensitivity, None
-    parts = _parts(target, networks, context)
+    parts = parts_of(target, networks, context)
     return sensitivity, mix_precision(parts, data, scheme, calibration, sensitivity, max_drop, context)
 
 
@@ -295,14 +303,14 @@ def _mixed_costs(
 ) -> tuple[MixedCosts, ...]:
     if not mixed.kept:
         return ()
-    calibration, plan = _calibrated(recipe, target, networks, context), target.profile.measure
+    calibration, plan = calibrate_student(recipe, target, networks, context), target.profile.measure
     return tuple(
         measure_mixed(part, mixed, networks.data, target.quantization, calibration, plan, context)
-        for part in _parts(target, networks, context)
+        for part in parts_of(target, networks, context)
     )
 
 
-def _parts(target: TargetPlan, networks: Networks, context: RunContext) -> list[Part]:
+def parts_of(target: TargetPlan, networks: Networks, context: RunContext) -> list[Part]:
     data, student = networks.data, networks.student
     return [
         Part(

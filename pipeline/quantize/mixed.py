@@ -1,11 +1,9 @@
-"""Mixed precision: the layers that cost the most accuracy in 8 bits stay in float, as few as a recipe's `max_drop` asks."""
+"""Mixed precision: the layers that cost most accuracy in 8 bits stay in float, as few as a recipe's `max_drop` asks."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-
-import numpy as np
 
 from pipeline.context import RunContext
 from pipeline.progress import Meter

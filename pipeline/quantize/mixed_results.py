@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 
-
 @dataclass(frozen=True)
 class LayerSensitivity:
     """What a network's answers lose if one layer alone computes in 8 bits: `sqnr`, in decibels, of the signal to the

@@ -110,9 +110,7 @@ def _load(file: Path) -> Any:
     return onnx.load(str(file))
 
 
-def write_static_onnx(
-    quantization: Quantization, calibration: Calibration, kept: Collection[str], file: Path
-) -> Path:
+def write_static_onnx(quantization: Quantization, calibration: Calibration, kept: Collection[str], file: Path) -> Path:
     """Writes the calibrated file in 8 bits, but for the layers `kept`, to `file`."""
     model, metadata = static_onnx(quantization, calibration, kept), dict[str, str]()
     if quantization.io_dtype != "float32":

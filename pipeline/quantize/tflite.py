@@ -118,7 +118,9 @@ def write_static_tflite(
     if export.sequence_length is not None:  # a text's
         ends = {n: (float(f["min"].min()), float(f["max"].max())) for n, f in observed.ranges.items() if f}
         _keep_in_float(quantizer, [*operators_before_layers(graph), *mask_operators(graph, ends)])
-    layers = {layer: name for layer, name in _named_layers(graph, calibration, observed) if name in kept} if kept else {}
+    layers = (
+        {layer: name for layer, name in _named_layers(graph, calibration, observed) if name in kept} if kept else {}
+    )
     _keep_in_float(quantizer, operators_of(graph, layers))
     content = quantizer.quantize(copy.deepcopy(observed.ranges), enable_progress_report=False).quantized_model
     file.write_bytes(content)

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from pipeline.report import plots
 from pipeline.report.audit_table import audit_table
 from pipeline.report.explanation_page import explanation_view
-from pipeline.report.layers_page import layers_view
 from pipeline.report.figures import NOT_FASTER, ROLES, told_once
+from pipeline.report.layers_page import layers_view
 from pipeline.results import Check, Verdict
 from pipeline.words import short
 
