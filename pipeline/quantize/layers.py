@@ -12,8 +12,8 @@ EMBEDDINGS = frozenset({"gather", "embedding-lookup"})  # hold weights, but comp
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or matrix product with weights of its own. `name` is that of its weight in the ONNX file without
-    the ending; `weight` and `output` are the tensors of the file at hand, `size` how many weights it has."""
+    """A convolution or matrix product with weights of its own. `name` tells people; `weight` and `output` are tensors of
+    the file at hand, `size` is how many weights it has."""
 
     name: str
     operator: str
@@ -28,8 +28,16 @@ def layers_of(graph: Graph) -> list[Layer]:
     for operator in graph.operators:
         if operator.kind in LAYERS - EMBEDDINGS and (weight := _weight(graph, operator)):
             size = graph.constants[weight].bytes // 4
-            found.append(Layer(weight.removesuffix(".weight"), operator.kind, weight, operator.outputs[0], size))
+            output = operator.outputs[0]
+            found.append(Layer(_name(weight, output), operator.kind, weight, output, size))
     return found
+
+
+def _name(weight: str, output: str) -> str:
+    """The module's where an exporter named the weight for it, less what all have in common; else the operator's."""
+    if weight.endswith(".weight"):
+        return weight.removeprefix("network.body.").removesuffix(".weight")
+    return output.removesuffix("_output_0")
 
 
 def _weight(graph: Graph, operator: Operator) -> str | None:

@@ -27,6 +27,7 @@ from targets.profile import IoType, Quantization
 from targets.runtimes.base import RuntimeOptions, open_model
 
 SIGNATURE = "serving_default"
+SCORES = (0.0, 255 / 256)  # the range that LiteRT gives to what softmax gives in 8 bits
 
 Ranges = dict[str, dict[str, np.ndarray]]  # tensor -> "min" and "max"
 
@@ -118,11 +119,18 @@ def write_static_tflite(
     if export.sequence_length is not None:  # a text's
         ends = {n: (float(f["min"].min()), float(f["max"].max())) for n, f in observed.ranges.items() if f}
         _keep_in_float(quantizer, [*operators_before_layers(graph), *mask_operators(graph, ends)])
+    ranges = copy.deepcopy(observed.ranges)
     layers = (
         {layer: name for layer, name in _named_layers(graph, calibration, observed) if name in kept} if kept else {}
     )
-    _keep_in_float(quantizer, operators_of(graph, layers))
-    content = quantizer.quantize(copy.deepcopy(observed.ranges), enable_progress_report=False).quantized_model
+    in_float = operators_of(graph, layers)
+    _keep_in_float(quantizer, in_float)
+    for end in (operator for operator in in_float if not graph.takers.get(operator.outputs[0])):
+        # The graph's output goes by the name of the operator that gives it. In 8 bits it would have the fixed scale of
+        # scores, in float it needs a range.
+        _quantize_io(quantizer, quantization.io_dtype, _place(end))
+        _set_range(ranges, end.outputs[0], SCORES)
+    content = quantizer.quantize(ranges, enable_progress_report=False).quantized_model
     file.write_bytes(content)
     return {layer.weight: name for layer, name in layers.items()}
 
@@ -161,13 +169,15 @@ def _quantizer(file: Path, quantization: Quantization) -> Any:
     return quantizer
 
 
-def _quantize_io(quantizer: Any, dtype: IoType) -> None:
+def _quantize_io(quantizer: Any, dtype: IoType, place: str = ".*") -> None:
     """int8 is what comes of static quantization; uint8 is converted at the graph's ends, float32 quantized there."""
     from ai_edge_quantizer import qtyping
 
     for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
         if dtype == "float32":
-            quantizer.update_quantization_recipe(".*", end, algorithm_key="no_quantize")
+            quantizer.update_quantization_recipe(place, end, algorithm_key="no_quantize")
+        elif dtype == "int8":
+            quantizer.add_static_config(place, end, 8, 8)
         elif dtype == "uint8":
             unsigned = qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False, dtype=qtyping.TensorDataType.UINT)
             settings = qtyping.OpQuantizationConfig(
@@ -176,7 +186,7 @@ def _quantize_io(quantizer: Any, dtype: IoType) -> None:
                 compute_precision=qtyping.ComputePrecision.INTEGER,
                 explicit_dequantize=False,
             )
-            quantizer.update_quantization_recipe(".*", end, settings)
+            quantizer.update_quantization_recipe(place, end, settings)
 
 
 def _extremes(file: Path, stream: SampleStream, meter: Meter) -> Ranges:
@@ -210,17 +220,19 @@ def _share(ranges: Ranges, file: Path, stream: SampleStream, calibration: Calibr
     same = same_activations(found, calibration.signatures)
     for name, other in same.items():
         if ranges.get(name):
-            for end, value in zip(("min", "max"), shared[other], strict=True):
-                ranges[name][end] = np.full_like(ranges[name][end], value)
+            _set_range(ranges, name, shared[other])
     return same
 
 
 def _set_pixel_range(ranges: Ranges, file: Path) -> None:
     """Replaces what calibration found for the image input."""
     for name in (spec.name for spec in open_model(file, RuntimeOptions("litert")).inputs):
-        ranges[name] = {
-            end: np.full_like(ranges[name][end], value) for end, value in zip(("min", "max"), PIXELS, strict=True)
-        }
+        _set_range(ranges, name, PIXELS)
+
+
+def _set_range(ranges: Ranges, name: str, ends: tuple[float, float]) -> None:
+    found = ranges[name]
+    ranges[name] = {end: np.full_like(found[end], value) for end, value in zip(("min", "max"), ends, strict=True)}
 
 
 def _keep_in_float(quantizer: Any, operators: Iterable[Operator]) -> None:
@@ -228,5 +240,10 @@ def _keep_in_float(quantizer: Any, operators: Iterable[Operator]) -> None:
     from ai_edge_quantizer import qtyping
 
     for operator in operators:
-        place = "^" + re.escape("".join(f"{name};" for name in operator.outputs)) + "$"  # the quantizer's own form
-        quantizer.update_quantization_recipe(place, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize")
+        everything = qtyping.TFLOperationName.ALL_SUPPORTED
+        quantizer.update_quantization_recipe(_place(operator), everything, algorithm_key="no_quantize")
+
+
+def _place(operator: Operator) -> str:
+    """The one operator, in the quantizer's own form: a pattern for the names of what it gives."""
+    return "^" + re.escape("".join(f"{name};" for name in operator.outputs)) + "$"

@@ -11,7 +11,7 @@ from pipeline.metrics import accuracy
 from pipeline.networks import load_network, save_network
 from pipeline.results import NetworkResult, PreparedData
 
-RUINED = "body.blocks.3.1.conv_pwl"
+RUINED = "blocks.3.0.conv_pwl"
 
 
 def ruined(student: NetworkResult, data: PreparedData, folder: Path) -> NetworkResult:
@@ -19,8 +19,8 @@ def ruined(student: NetworkResult, data: PreparedData, folder: Path) -> NetworkR
     thousand times larger than any other: nothing is added in float, but of a channel's 255 levels that weight takes
     all, and the others round to zero."""
     network = load_network(student)
-    layer = network.get_submodule(RUINED)
-    normalisation = network.get_submodule(RUINED.replace("conv_pwl", "bn2"))
+    layer = network.get_submodule(f"body.{RUINED}")
+    normalisation = network.get_submodule(f"body.{RUINED.replace('conv_pwl', 'bn2')}")
     with torch.no_grad():
         normalisation.bias[0] = -100.0  # far below what ReLU6 lets through
         layer.weight[:, 0] = 1000 * layer.weight.abs().max()

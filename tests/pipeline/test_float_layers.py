@@ -19,7 +19,7 @@ from pipeline.quantize.samples import stream_of
 from pipeline.quantize.tflite import quantize_tflite
 from pipeline.results import Calibration, ExportedFile, PreparedData
 from targets.profile import Quantization
-from tests.pipeline.quantized import likeness, scores_of
+from tests.pipeline.quantized import likeness, opened, scores_of
 from tests.pipeline.test_inspect import two_products
 
 STATIC = Quantization(scheme="int8-static")
@@ -45,34 +45,41 @@ def in_float(*names: str) -> list[str]:
     return [operator.outputs[0] for operator in operators_of(BLOCK, layers)]
 
 
-def test_layers_are_named_by_their_weights_in_the_order_in_which_they_run() -> None:
+def test_layers_stand_in_the_order_in_which_they_run() -> None:
     assert [(layer.name, layer.operator, layer.output, layer.size) for layer in layers_of(BLOCK)] == [
-        ("A", "conv", "a", 6), ("B", "conv", "b", 6), ("C", "gemm", "c", 6),
+        ("a", "conv", "a", 6), ("b", "conv", "b", 6), ("c", "gemm", "c", 6),
     ]  # fmt: skip
+
+
+def test_layers_have_the_names_of_their_modules_or_operators() -> None:
+    weights = ("network.body.blocks.1.conv_pw.weight", "onnx::MatMul_7")
+    operators = [Operator("conv", ("x", weight), (f"/layer/{place}_output_0",)) for place, weight in enumerate(weights)]
+    graph = Graph(tuple(operators), {name: Constant(name, "float32", (2, 3), 24, 0.0) for name in weights}, {})
+    assert [layer.name for layer in layers_of(graph)] == ["blocks.1.conv_pw", "/layer/1"]
 
 
 def test_what_stands_behind_kept_layers_alone_is_in_float_with_them() -> None:
     assert in_float() == []
-    assert in_float("A") == ["a", "ar"]  # the sum takes b too, which is in 8 bits
-    assert in_float("B") == ["b"]
-    assert in_float("A", "B") == ["a", "ar", "b", "sum", "pooled"]
-    assert in_float("C") == ["c", "scores"]
-    assert in_float("A", "B", "C") == [operator.outputs[0] for operator in BLOCK.operators[1:]]
+    assert in_float("a") == ["a", "ar"]  # the sum takes b too, which is in 8 bits
+    assert in_float("b") == ["b"]
+    assert in_float("a", "b") == ["a", "ar", "b", "sum", "pooled"]
+    assert in_float("c") == ["c", "scores"]
+    assert in_float("a", "b", "c") == [operator.outputs[0] for operator in BLOCK.operators[1:]]
 
 
 def test_embeddings_are_no_layers_that_could_be_kept_but_stand_before_others() -> None:
     graph = graph_of(("gather", "E ids", "words"), ("add", "words x", "sum"), ("mat-mul", "sum W", "y"))
     (layer,) = layers_of(graph)
-    assert layer.name == "W"
+    assert layer.weight == "W"
     assert [operator.kind for operator in operators_of(graph, [layer])] == ["mat-mul"]
 
 
 def test_layers_are_told_by_their_numbers_and_the_rest_by_their_order() -> None:
     layers = layers_of(BLOCK)
     others = [Layer("", "conv-2d", f"w{place}", f"o{place}", 6) for place in range(3)]
-    assert shared_names(layers, BLOCK, others, {"o1": "a", "o0": "b"}) == {"o0": "B", "o1": "A", "o2": "C"}
-    assert shared_names(layers, BLOCK, others, {"o0": "ar"}) == {"o0": "A", "o1": "B", "o2": "C"}
-    assert shared_names(layers, BLOCK, others, {"o0": "sum"})["o0"] == "A"  # behind two layers: tells neither
+    assert shared_names(layers, BLOCK, others, {"o1": "a", "o0": "b"}) == {"o0": "b", "o1": "a", "o2": "c"}
+    assert shared_names(layers, BLOCK, others, {"o0": "ar"}) == {"o0": "a", "o1": "b", "o2": "c"}
+    assert shared_names(layers, BLOCK, others, {"o0": "sum"})["o0"] == "a"  # behind two layers: tells neither
 
 
 def test_files_whose_layers_differ_are_refused() -> None:
@@ -104,7 +111,7 @@ def float_weights(file: ExportedFile) -> list[int]:
     return sorted(weight.bytes // 4 for weight in weights if weight.dtype == "float32")
 
 
-@pytest.mark.parametrize("settings", [{}, {"onnx_format": "qoperator"}, {"io_dtype": "int8"}])
+@pytest.mark.parametrize("settings", [{}, {"onnx_format": "qoperator"}, {"io_dtype": "int8"}, {"io_dtype": "uint8"}])
 def test_the_first_and_the_last_layer_can_stay_in_float_in_both_formats(
     settings: dict[str, str],
     image_calibration: Calibration,
@@ -113,7 +120,7 @@ def test_the_first_and_the_last_layer_can_stay_in_float_in_both_formats(
     digits: PreparedData,
     session_context: RunContext,
 ) -> None:
-    kept = ("body.conv_stem", "body.classifier")
+    kept = ("conv_stem", "classifier")
     layers = layers_of(read_graph(image_calibration.model_file, "onnx"))
     sizes = sorted(layer.size for layer in layers if layer.name in kept)
     quantization = Quantization(scheme="int8-static", **settings)  # type: ignore[arg-type]
@@ -123,6 +130,8 @@ def test_the_first_and_the_last_layer_can_stay_in_float_in_both_formats(
         assert float_weights(file) == sizes
         assert f"kept in float by quantize.max_drop: {', '.join(kept)}" in file.notes
         assert likeness(scores_of(file, digits), scores_of(image_onnx, digits)) > 0.9
+        assert opened(file).outputs[0].dtype == settings.get("io_dtype", "float32")
+        assert opened(file).outputs[0].scale == (1 / 256 if "io_dtype" in settings else None)
 
 
 def test_layers_of_a_text_student_stay_in_float_in_both_formats(

@@ -154,7 +154,7 @@ def test_a_drop_that_no_layer_can_hold_is_told_and_stops_nothing(
     """Other layers than the ruined one are all that may be kept."""
     calibration = calibrate_student(recipe, target, networks, session_context)
     part = next(p for p in parts_of(target, networks, session_context) if p.export.format == "onnx")
-    names = ("body.conv_stem", "body.blocks.0.0.conv_dw", "body.classifier")
+    names = ("conv_stem", "blocks.0.0.conv_dw", "classifier")
     others = tuple(LayerSensitivity(name, "conv", 1, 1.0 + place, 0, 1, 0) for place, name in enumerate(names))
     sensitivity = SensitivityResult("others", 1, others)
     found = mix_precision([part], data, STATIC, calibration, sensitivity, 2.0, session_context)
