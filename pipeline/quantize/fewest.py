@@ -16,7 +16,7 @@ def fewest(ranked: Sequence[str], loss: Callable[[frozenset[str]], float], limit
     """The layers of `ranked`, most sensitive first, to keep in float for `loss(kept)` to be at most `limit`.
 
     As many of the first as it takes: 0, 1, 2, 4 ... are tried until the limit holds, and between the last two counts
-    the halves (Pandey et al. 2023: the loss falls as layers are added, so a binary search finds their number).
+    the halves: as a rule the loss falls as layers are added, so a binary search finds their number.
     Then each of them, from the least sensitive on, is tried without: what the ranking overrates goes back, so that none
     of those left can be spared. Where no set holds the limit, the least loss that any had is the limit.
     """

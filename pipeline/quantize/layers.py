@@ -12,8 +12,8 @@ EMBEDDINGS = frozenset({"gather", "embedding-lookup"})  # hold weights, but comp
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or matrix product with weights of its own. `name` tells people; `weight` and `output` are tensors of
-    the file at hand, `size` is how many weights it has."""
+    """A convolution or matrix product with weights of its own. `name` is for people; `weight` and `output` are tensors
+    of the file at hand, `size` is how many weights it has."""
 
     name: str
     operator: str

@@ -42,7 +42,7 @@ def mix_precision(
 ) -> MixedResult:
     """The layers that stay in float in all `parts` of a target alike, so that none of its files is more than `max_drop`
     points less accurate than its reference on the whole validation split (`pipeline.quantize.fewest`: most sensitive
-    first, Wu et al. 2020, section 6.1). Every set of layers is judged on the real files.
+    first: partial quantization, Wu et al. 2020). Every set of layers is judged on the real files.
 
     All but one of the layers could be kept: a file without 8-bit weights is none. If that is not enough, the result
     tells what was reached. Raises InputError if a file can't be quantized so.

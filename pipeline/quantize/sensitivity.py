@@ -34,7 +34,7 @@ def measure_sensitivity(
 ) -> SensitivityResult:
     """What the calibrated student's answers to samples of the validation split lose when one of its layers alone
     computes in 8 bits as `quantization` says, with what it takes and gives, and all others in float: the one-at-a-time
-    analysis of Wu et al. 2020 (Integer Quantization for Deep Learning Inference, section 5), by the measure of Pandey
+    analysis of Wu et al. 2020 (Integer Quantization for Deep Learning Inference), by the measure of Pandey
     et al. 2023 (A Practical Mixed Precision Algorithm for Post-Training Quantization): the ratio of signal to
     quantization noise in the logits, which a few samples tell. One measurement, in onnxruntime, serves both formats:
     their files share weights and ranges.
