@@ -9,6 +9,7 @@ from pipeline.recipe import Recipe
 from pipeline.results import Format
 from pipeline.settings.data import DataSettings, TransferSettings
 from pipeline.settings.distill import Ramp
+from pipeline.settings.release import QuantizeSettings
 from pipeline.student import StudentFamily, student_family
 from pipeline.training.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
@@ -186,20 +187,16 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
         length = f", {target.sequence_length} tokens" if target.sequence_length else ""
         for file in target.files:
             shared.setdefault(("export", f"{file.format} float32{length}"), []).append(target.profile.id)
-    measured, max_drop = plan.recipe.quantize.measured, plan.recipe.quantize.max_drop
+    calibration = plan.recipe.calibration
+    calibrated = f"{calibration.samples} training samples, {calibration.select}, {calibration.method}"
+    static = [target.profile.id for target in plan.targets if target.quantization.scheme == "int8-static"]
+    if static:
+        shared["calibrate", calibrated] = static
+        shared |= dict.fromkeys(_accuracy_control(plan.recipe.quantize), static)
     for target in plan.targets:
-        if target.quantization.scheme == "int8-static" and measured is not None:
-            what = f"each layer alone in 8 bits, up to {measured.samples} validation samples"
-            shared.setdefault(("sensitivity", what), []).append(target.profile.id)
-            if max_drop is not None:
-                what = f"layers in float until {max_drop:g} points below the float file hold, whole validation split"
-                shared.setdefault(("mix", what), []).append(target.profile.id)
-    for target in plan.targets:
-        samples = plan.recipe.calibration.samples
-        calibrated = f", {samples} calibration samples" if target.quantization.scheme == "int8-static" else ""
         for file in target.files:
             if target.quantization.scheme != "float32":
-                shared.setdefault(("quantize", f"{file.format} {file.label}{calibrated}"), []).append(target.profile.id)
+                shared.setdefault(("quantize", f"{file.format} {file.label}"), []).append(target.profile.id)
     for target in plan.targets:
         for file in target.files:
             threads = f"{file.runtime.threads} thread(s)"
@@ -207,6 +204,18 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
             what = f"{file.name} by {file.runtime.name}, {threads}: whole test set, latency on {where}"
             shared.setdefault(("validate", what), []).append(target.profile.id)
     return shared
+
+
+def _accuracy_control(settings: QuantizeSettings) -> list[tuple[str, str]]:
+    rows = []
+    if settings.measured is not None:
+        rows.append(
+            ("sensitivity", f"each layer alone in 8 bits, up to {settings.measured.samples} validation samples")
+        )
+    if settings.max_drop is not None:
+        what = f"layers in float until at most {settings.max_drop:g} points below float32, whole validation split"
+        rows.append(("mix", what))
+    return rows
 
 
 def _describe_budgets(budgets: Budgets) -> str:

@@ -183,5 +183,5 @@ def test_the_plan_tells_of_both_stages_for_static_targets_alone() -> None:
     assert len(stages({"sensitivity": {}}, "pixel8")) == 1
     measured, kept = stages({"max_drop": 0.5}, "pixel8")
     assert "256 validation samples" in measured
-    assert "0.5 points below the float file" in kept
+    assert "at most 0.5 points below float32" in kept
     assert stages({"max_drop": 0.5}, "iphone15") == []
