@@ -209,9 +209,8 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
 def _accuracy_control(settings: QuantizeSettings) -> list[tuple[str, str]]:
     rows = []
     if settings.measured is not None:
-        rows.append(
-            ("sensitivity", f"each layer alone in 8 bits, up to {settings.measured.samples} validation samples")
-        )
+        samples = settings.measured.samples
+        rows.append(("sensitivity", f"each layer alone in 8 bits, up to {samples} validation samples"))
     if settings.max_drop is not None:
         what = f"layers in float until at most {settings.max_drop:g} points below float32, whole validation split"
         rows.append(("mix", what))
