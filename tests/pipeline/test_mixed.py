@@ -13,10 +13,12 @@ from pipeline.quantize.inspect import layer_weights
 from pipeline.quantize.mixed import Part, mix_precision
 from pipeline.quantize.mixed_cost import ROUNDS, measure_mixed
 from pipeline.quantize.mixed_results import LayerSensitivity, MixedResult, SensitivityResult
+from pipeline.quantize.sensitivity import measure_sensitivity
 from pipeline.recipe import Recipe
 from pipeline.report.layers import mixed_notes
 from pipeline.results import Calibration, ExportedFile, NetworkResult, PreparedData
 from pipeline.run import Networks, Release, calibrate_student, control_accuracy, parts_of, release
+from pipeline.settings.release import SensitivitySettings
 from targets.profile import Measure, Quantization
 from targets.runtimes.base import RuntimeOptions
 from tests import releases
@@ -50,10 +52,23 @@ def target(recipe: Recipe) -> TargetPlan:
 
 
 @pytest.fixture(scope="module")
-def mixed(recipe: Recipe, target: TargetPlan, networks: Networks, session_context: RunContext) -> MixedResult:
-    _, found = control_accuracy(recipe, target, networks, session_context)
-    assert found is not None
-    return found
+def controlled(
+    recipe: Recipe, target: TargetPlan, networks: Networks, session_context: RunContext
+) -> tuple[SensitivityResult, MixedResult]:
+    sensitivity, mixed = control_accuracy(recipe, target, networks, session_context)
+    assert sensitivity is not None
+    assert mixed is not None
+    return sensitivity, mixed
+
+
+@pytest.fixture(scope="module")
+def sensitivity(controlled: tuple[SensitivityResult, MixedResult]) -> SensitivityResult:
+    return controlled[0]
+
+
+@pytest.fixture(scope="module")
+def mixed(controlled: tuple[SensitivityResult, MixedResult]) -> MixedResult:
+    return controlled[1]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +80,48 @@ def made(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Release:
     return release(recipe, target, networks, tmp_path_factory.mktemp("out"), session_context, latency=False)
+
+
+def test_every_layer_is_measured_by_itself_in_the_order_in_which_they_run(sensitivity: SensitivityResult) -> None:
+    names = [layer.layer for layer in sensitivity.layers]
+    assert len(names) == len(set(names)) == 53  # 52 convolutions and the classifier
+    assert (names[0], names[-1]) == ("conv_stem", "classifier")
+    assert sensitivity.samples == 16
+    others = [layer for layer in sensitivity.layers if layer.layer != RUINED]
+    assert all(10 < layer.sqnr < 120 for layer in others)  # some noise, and most of the signal
+    assert all(layer.agreement > 0.8 and layer.divergence < 0.2 for layer in others)
+
+
+def test_the_ruined_layer_is_by_far_the_noisiest(sensitivity: SensitivityResult) -> None:
+    first, second, *_ = sensitivity.ranked
+    assert first.layer == RUINED
+    assert first.sqnr < 3 < second.sqnr
+    assert first.agreement < 0.5
+    assert first.points_lost > 20
+
+
+def test_8_bit_ends_share_the_measurement_and_other_settings_do_not(
+    sensitivity: SensitivityResult,
+    recipe: Recipe,
+    target: TargetPlan,
+    networks: Networks,
+    session_context: RunContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calibration, few = calibrate_student(recipe, target, networks, session_context), SensitivitySettings(samples=16)
+    scheme = target.quantization
+
+    def made(*arguments: object, **more: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("pipeline.quantize.sensitivity.static_onnx", made)
+    io8 = scheme.model_copy(update={"io_dtype": "int8"})
+    again = measure_sensitivity(networks.data, calibration, io8, few, session_context)
+    assert again.fingerprint == sensitivity.fingerprint
+    per_tensor = scheme.model_copy(update={"granularity": "per-tensor"})
+    for quantization, settings in ((per_tensor, few), (scheme, SensitivitySettings(samples=17))):
+        with pytest.raises(InterruptedError):
+            measure_sensitivity(networks.data, calibration, quantization, settings, session_context)
 
 
 def test_the_layer_that_8_bits_ruin_is_the_one_that_is_kept(mixed: MixedResult) -> None:
