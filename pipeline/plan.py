@@ -9,6 +9,7 @@ from pipeline.recipe import Recipe
 from pipeline.results import Format
 from pipeline.settings.data import DataSettings, TransferSettings
 from pipeline.settings.distill import Ramp
+from pipeline.settings.release import QuantizeSettings
 from pipeline.slow import known_slow
 from pipeline.student import StudentFamily, student_family
 from pipeline.training.tracking import check_tracker
@@ -84,12 +85,23 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
             f"student {family.name} uses {', '.join(banned)}, which target {profile.id} bans{reason}: {advice}, "
             "or name other targets"
         )
+    if recipe.quantize.max_drop is not None and quantization.scheme == "int8-static":
+        _refuse_float_layers(profile, quantization)
     length = None
     if recipe.task == "text-classification":
         length = min(recipe.text.sequence_length, profile.export.max_sequence_length or recipe.text.sequence_length)
     files = tuple(FilePlan(runtime, quantization.label) for runtime in profile.runtimes)
     budgets = profile.budgets_for(recipe.task).tightened_by(recipe.budgets)
     return TargetPlan(profile, quantization, budgets, length, files)
+
+
+def _refuse_float_layers(profile: Profile, quantization: Quantization) -> None:
+    if not quantization.allow_float_fallback:
+        raise InputError(
+            f"quantize.max_drop keeps layers in float, which target {profile.id} does not run (its profile says "
+            "allow_float_fallback: false): remove max_drop, name other targets, or repair accuracy with "
+            "quantize.correct_biases or quantize.aware"
+        )
 
 
 def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
@@ -191,9 +203,10 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
             shared.setdefault(("export", f"{file.format} float32{length}"), []).append(target.profile.id)
     calibration = plan.recipe.calibration
     calibrated = f"{calibration.samples} training samples, {calibration.select}, {calibration.method}"
-    for target in plan.targets:
-        if target.quantization.scheme == "int8-static":
-            shared.setdefault(("calibrate", calibrated), []).append(target.profile.id)
+    static = [target.profile.id for target in plan.targets if target.quantization.scheme == "int8-static"]
+    if static:
+        shared["calibrate", calibrated] = static
+        shared |= dict.fromkeys(_accuracy_control(plan.recipe.quantize), static)
     for target in plan.targets:
         for file in target.files:
             if target.quantization.scheme != "float32":
@@ -205,6 +218,17 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
             what = f"{file.name} by {file.runtime.name}, {threads}: whole test set, latency on {where}"
             shared.setdefault(("validate", what), []).append(target.profile.id)
     return shared
+
+
+def _accuracy_control(settings: QuantizeSettings) -> list[tuple[str, str]]:
+    rows = []
+    if settings.measured is not None:
+        samples = settings.measured.samples
+        rows.append(("sensitivity", f"each layer alone in 8 bits, up to {samples} validation samples"))
+    if settings.max_drop is not None:
+        what = f"layers in float until at most {settings.max_drop:g} points below float32, whole validation split"
+        rows.append(("mix", what))
+    return rows
 
 
 def _describe_budgets(target: TargetPlan) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.quantize.mixed_results import MixedCosts, MixedResult, SensitivityResult
 from targets.profile import IoType, Scheme, Source, Task
 from targets.runtimes.coverage import Coverage, OperatorTimes
 
@@ -382,6 +383,9 @@ class RunResult:
     notes: tuple[str, ...] = field(default=())
     explanation: ExplainResult | None = None
     int8: NetworkResult | None = None  # what static INT8 files were made of, where it is not the last of `students`
+    sensitivity: SensitivityResult | None = None  # of the layers in 8 bits, where the recipe asks
+    mixed: MixedResult | None = None  # which of them stayed in float
+    mixed_costs: tuple[MixedCosts, ...] = ()
 
 
 @dataclass(frozen=True)

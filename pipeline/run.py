@@ -32,11 +32,23 @@ from pipeline.plan import FilePlan, Plan, TargetPlan
 from pipeline.progress import Reporter
 from pipeline.prune import prune
 from pipeline.quantize.calibrate import calibrate
+from pipeline.quantize.mixed import Part, mix_precision
+from pipeline.quantize.mixed_cost import measure_mixed
+from pipeline.quantize.mixed_results import MixedCosts, MixedResult, SensitivityResult
 from pipeline.quantize.onnx import quantize_onnx
+from pipeline.quantize.sensitivity import measure_sensitivity
 from pipeline.quantize.tflite import quantize_tflite
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
-from pipeline.results import ExplainResult, ExportedFile, NetworkResult, PreparedData, RunResult, TargetFile
+from pipeline.results import (
+    Calibration,
+    ExplainResult,
+    ExportedFile,
+    NetworkResult,
+    PreparedData,
+    RunResult,
+    TargetFile,
+)
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
@@ -200,10 +212,13 @@ def release(
     """Export, quantize, validate, measure, gate and bundle for one target."""
     context.reporter.say(f"[bold]{target.profile.id}[/bold]")
     files = [file for plan in target.files for file in press(recipe, target, plan, networks, context, latency)]
+    static = target.quantization.scheme == "int8-static"
+    sensitivity, mixed = control_accuracy(recipe, target, networks, context) if static else (None, None)
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
         networks.students, tuple(files), explanation=networks.explanation,
-        int8=networks.int8 if target.quantization.scheme == "int8-static" else None,
+        int8=networks.int8 if static else None, sensitivity=sensitivity, mixed=mixed,
+        mixed_costs=_mixed_costs(recipe, target, networks, mixed, context) if mixed and latency else (),
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
     verdict = decide(report)
@@ -257,17 +272,63 @@ def _quantize(
     recipe: Recipe, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext
 ) -> ExportedFile:
     scheme, data, student, calibration = target.quantization, networks.data, networks.student, None
+    kept: tuple[str, ...] = ()
     if scheme.scheme == "int8-static":
         student = networks.int8 or student
-        onnx = export_onnx(data, student, target.profile.export.opset, target.sequence_length, context)
-        calibration = calibrate(
-            onnx, data, student, networks.teacher, networks.teacher_data, recipe.calibration, context
-        )
+        calibration = calibrate_student(recipe, target, networks, context)
+        _, mixed = control_accuracy(recipe, target, networks, context)
+        kept = mixed.names if mixed else ()
     exported = _export(target, plan, student, data, context)
     if plan.format == "onnx":
         isa = target.profile.isa or describe_machine().isa  # a profile of any host names none
-        return quantize_onnx(exported, data, scheme, calibration, isa, context)
-    return quantize_tflite(exported, data, scheme, calibration, context)
+        return quantize_onnx(exported, data, scheme, calibration, isa, context, kept)
+    return quantize_tflite(exported, data, scheme, calibration, context, kept)
+
+
+def calibrate_student(recipe: Recipe, target: TargetPlan, networks: Networks, context: RunContext) -> Calibration:
+    data, student = networks.data, networks.int8 or networks.student
+    onnx = export_onnx(data, student, target.profile.export.opset, target.sequence_length, context)
+    return calibrate(onnx, data, student, networks.teacher, networks.teacher_data, recipe.calibration, context)
+
+
+def control_accuracy(
+    recipe: Recipe, target: TargetPlan, networks: Networks, context: RunContext
+) -> tuple[SensitivityResult | None, MixedResult | None]:
+    """What each layer costs in 8 bits, and which stay in float in all files of the target; as the recipe asks."""
+    settings, max_drop = recipe.quantize.measured, recipe.quantize.max_drop
+    if settings is None:
+        return None, None
+    data, scheme = networks.data, target.quantization
+    calibration = calibrate_student(recipe, target, networks, context)
+    sensitivity = measure_sensitivity(data, calibration, scheme, settings, context)
+    if max_drop is None:
+        return sensitivity, None
+    parts = parts_of(target, networks, context)
+    return sensitivity, mix_precision(parts, data, scheme, calibration, sensitivity, max_drop, context)
+
+
+def _mixed_costs(
+    recipe: Recipe, target: TargetPlan, networks: Networks, mixed: MixedResult, context: RunContext
+) -> tuple[MixedCosts, ...]:
+    if not mixed.kept:
+        return ()
+    calibration, plan = calibrate_student(recipe, target, networks, context), target.profile.measure
+    return tuple(
+        measure_mixed(part, mixed, networks.data, target.quantization, calibration, plan, context)
+        for part in parts_of(target, networks, context)
+    )
+
+
+def parts_of(target: TargetPlan, networks: Networks, context: RunContext) -> list[Part]:
+    data, student = networks.data, networks.student
+    return [
+        Part(
+            _export(target, plan, networks.int8 or student, data, context),
+            _export(target, plan, student, data, context),
+            plan.options,
+        )
+        for plan in target.files
+    ]
 
 
 def _refuse_banned(file: ExportedFile, target: TargetPlan, plan: FilePlan) -> None:

@@ -8,6 +8,14 @@ import numpy as np
 from calibration.manifest import CalibrationManifest, write_manifest
 from pipeline.context import RunContext
 from pipeline.metrics import accuracy, agreement
+from pipeline.quantize.mixed_results import (
+    KeptLayer,
+    LayerCost,
+    LayerSensitivity,
+    MixedCosts,
+    MixedResult,
+    SensitivityResult,
+)
 from pipeline.recipe import Recipe
 from pipeline.results import (
     AgreementFigures,
@@ -168,6 +176,7 @@ def release(
     trim: bool = False,
     timed: bool = True,
     explain: bool = False,
+    layers: bool = False,
     **wrong: int,
 ) -> RunResult:
     """Mistakes by name: teacher, naive, student, pruned, trimmed, float32, onnx, tflite."""
@@ -203,7 +212,36 @@ def release(
             )  # fmt: skip
             files.append(replace(file, **looked_at(format, scheme, timed)))  # type: ignore[arg-type]
     why = explained(folder / "why", data, [0.1, 0.5]) if explain else None
-    return RunResult("pixel8", data, teacher, 12_000_000, naive, tuple(students), tuple(files), explanation=why)
+    run = RunResult("pixel8", data, teacher, 12_000_000, naive, tuple(students), tuple(files), explanation=why)
+    return _with_layers(run, timed) if layers else run
+
+
+def _with_layers(run: RunResult, timed: bool) -> RunResult:
+    """Three layers, of which the second is in float; it costs 0.25 ms."""
+    layers = tuple(
+        LayerSensitivity(f"layer{place}", "conv", 100 * place, db, 0.5 / db, 0.9, 1.5)
+        for place, db in enumerate((30.0, 4.0, 20.0), 1)
+    )
+    formats = ("onnx", "tflite")
+    mixed = MixedResult(
+        fingerprint="5" * 64,
+        max_drop=1.0,
+        samples=30,
+        layers=3,
+        tried=2,
+        kept=(KeptLayer("layer2", dict.fromkeys(formats, 12.5), dict.fromkeys(formats, 6_000)),),
+        points_lost=dict.fromkeys(formats, 0.5),
+        throughout=dict.fromkeys(formats, 12.5),
+        bytes=dict.fromkeys(formats, 400_000),
+        bytes_throughout=dict.fromkeys(formats, 394_000),
+    )
+    costs = (LayerCost("layer2", 0.25, 0.2, 0.31), LayerCost(None, 0.25, 0.21, 0.3))
+    return replace(
+        run,
+        sensitivity=SensitivityResult("4" * 64, 30, layers),
+        mixed=mixed,
+        mixed_costs=tuple(MixedCosts("6" * 64, format, 3, costs) for format in formats) if timed else (),
+    )
 
 
 def linear_student(folder: Path, data: PreparedData) -> tuple[NetworkResult, np.ndarray, np.ndarray]:

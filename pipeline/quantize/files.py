@@ -1,5 +1,6 @@
 """A quantized file as a result: looked into, and with the record of its calibration beside it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,15 @@ from targets.profile import Quantization
 
 
 def quantized_file(
-    export: ExportedFile, quantization: Quantization, file: Path, key: str, calibration: Calibration | None
+    export: ExportedFile,
+    quantization: Quantization,
+    file: Path,
+    key: str,
+    calibration: Calibration | None,
+    kept: Mapping[str, str],
 ) -> ExportedFile:
     """What was made of `export`: `file`, with `calibration.json` beside it where ranges of a `calibration` are in it.
+    `kept` names the layers that are meant to be in float, by their weights.
 
     Raises InputError if it is not what `quantization` says (`check_quantized`).
     """
@@ -32,5 +39,9 @@ def quantized_file(
         sha256=file_sha256(file),
         calibration_manifest=written,
     )
-    check_quantized(made, allow_float_fallback=quantization.allow_float_fallback)
-    return replace(made, notes=(*export.notes, *notes, *describe_quantized(made)))
+    check_quantized(made, allow_float_fallback=quantization.allow_float_fallback, kept=kept)
+    return replace(made, notes=(*export.notes, *notes, *_kept_notes(kept), *describe_quantized(made)))
+
+
+def _kept_notes(kept: Mapping[str, str]) -> list[str]:
+    return [f"kept in float by quantize.max_drop: {', '.join(kept.values())}"] if kept else []

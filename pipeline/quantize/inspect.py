@@ -1,6 +1,7 @@
 """Looks into a quantized file: of what dtype its weights, inputs and outputs really are, and what stayed float."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +91,13 @@ def float_operators(graph: Graph, format_name: Format) -> Counter[str]:
     return counted
 
 
-def check_quantized(file: ExportedFile, *, allow_float_fallback: bool = True) -> None:
+def check_quantized(
+    file: ExportedFile, *, allow_float_fallback: bool = True, kept: Collection[str] = frozenset()
+) -> None:
     """Opens `file` in its runtime and looks into it. Raises InputError if weights of convolutions, matrix products
     or embeddings are not of the scheme's dtype, if inputs or outputs are not of the dtype asked for, or if operators
-    compute in float where the profile does not allow it. Token ids and masks stay integers in every scheme."""
+    compute in float where the profile does not allow it. Token ids and masks stay integers in every scheme. The weights
+    `kept`, by name, are float on purpose: then they must be there, as float32, and others beside them."""
     _check_io(file)
     graph = read_graph(file.file, file.format)
     wanted = WEIGHT_DTYPES[file.scheme]
@@ -103,7 +107,14 @@ def check_quantized(file: ExportedFile, *, allow_float_fallback: bool = True) ->
             f"the {file.label} {file.format} file has no convolution, matrix product or embedding with weights of its "
             "own, so nothing shows that it is quantized; choose another student"
         )
-    wrong = [weight for weight in weights if weight.dtype not in wanted]
+    floats = {weight.name for weight in weights if weight.dtype == "float32"}.intersection(kept)
+    if len(floats) < len(set(kept)) or (kept and len(floats) == len({weight.name for weight in weights})):
+        raise InputError(
+            f"the {file.label} {file.format} file is not what its name says: {len(floats)} of the {len(set(kept))} "
+            f"layers to be kept in float are, of {len(weights)} layers: remove quantize.max_drop, or choose another "
+            "quantization.scheme for the target"
+        )
+    wrong = [weight for weight in weights if weight.dtype not in wanted and weight.name not in floats]
     if wrong:
         kinds = Counter(f"{weight.operator} ({weight.dtype})" for weight in wrong)
         raise InputError(

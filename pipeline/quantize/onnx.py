@@ -1,5 +1,6 @@
 """Quantizes ONNX files with onnxruntime's quantizer, and transformers students through optimum's presets."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline.quantize.failures import quantizing
 from pipeline.quantize.files import quantized_file
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
+from pipeline.quantize.layers import layers_of, operators_of
 from pipeline.quantize.onnx_graph import quantize_io, store_weights_in_16_bits
 from pipeline.quantize.prepare import prepare_onnx
 from pipeline.results import Calibration, ExportedFile, PreparedData
@@ -41,6 +43,7 @@ def quantize_onnx(
     calibration: Calibration | None,
     isa: tuple[str, ...],
     context: RunContext,
+    kept: tuple[str, ...] = (),
 ) -> ExportedFile:
     """The float32 ONNX file `export` in `quantization.scheme`; unchanged for float32.
 
@@ -49,7 +52,7 @@ def quantize_onnx(
       saves bytes alone: onnxruntime's ConvInteger has one scale a tensor and is slower than float;
     - int8-static: weights and activations in 8 bits, by the ranges of `calibration` (of this very file; the other
       schemes need none); with `io_dtype` int8 or uint8 the inputs and outputs too, scales in the metadata
-      (`quantize_io`).
+      (`quantize_io`); the layers `kept` (`pipeline.quantize.layers`) stay in float.
 
     Raises InputError if the file can't be quantized so.
     """
@@ -63,7 +66,7 @@ def quantize_onnx(
                 "onnxruntime has no kernels for int8 activations with uint8 weights: set onnx_weights to int8 in the "
                 "target's profile, or onnx_activations to uint8"
             )
-        inputs |= {"quantization": quantization, "calibration": calibration.fingerprint}
+        inputs |= {"quantization": quantization, "calibration": calibration.fingerprint, "kept": kept}
     preset = preset_for(isa) if data.task == "text-classification" else None
     if quantization.scheme == "int8-dynamic":
         inputs |= {"quantization": quantization, "preset": preset, "weights": _weights_wanted(quantization)}
@@ -71,21 +74,19 @@ def quantize_onnx(
     def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
         scratch = folder / "resume"  # the store removes it with what is left in it
         scratch.mkdir(exist_ok=True)
-        metadata: dict[str, str] = {}
+        file = folder / "model.onnx"
         with quantizing("onnx", quantization.label):
             if quantization.scheme == "float16":
                 model = _load(export.file)
                 store_weights_in_16_bits(model)
+                _save(model, {}, file)
             elif quantization.scheme == "int8-dynamic":
-                model = _dynamic(prepare_onnx(export.file, scratch), quantization, preset, scratch)
+                _save(_dynamic(prepare_onnx(export.file, scratch), quantization, preset, scratch), {}, file)
             else:
                 assert calibration is not None
-                model = _static(quantization, calibration)
-                if quantization.io_dtype != "float32":
-                    metadata = quantize_io(model, quantization.io_dtype)
-            file = _save(model, metadata, folder / "model.onnx")
+                write_static_onnx(quantization, calibration, kept, file)
         meter.advance()
-        return quantized_file(export, quantization, file, key, calibration)
+        return quantized_file(export, quantization, file, key, calibration, _weights(calibration, kept))
 
     return context.stage(
         "quantize",
@@ -109,6 +110,22 @@ def _load(file: Path) -> Any:
     return onnx.load(str(file))
 
 
+def write_static_onnx(quantization: Quantization, calibration: Calibration, kept: Collection[str], file: Path) -> Path:
+    """Writes the calibrated file in 8 bits, but for the layers `kept`, to `file`."""
+    model, metadata = static_onnx(quantization, calibration, kept), dict[str, str]()
+    if quantization.io_dtype != "float32":
+        metadata = quantize_io(model, quantization.io_dtype)
+    return _save(model, metadata, file)
+
+
+def _weights(calibration: Calibration | None, kept: Collection[str]) -> dict[str, str]:
+    """The layers `kept` by the names of their weights."""
+    if calibration is None or not kept:
+        return {}
+    layers = layers_of(read_graph(calibration.model_file, "onnx"))
+    return {layer.weight: layer.name for layer in layers if layer.name in kept}
+
+
 def _save(model: Any, metadata: dict[str, str], file: Path) -> Path:
     """Writes `model` with no more metadata than `metadata`, the same bytes for the same model."""
     import onnx
@@ -130,8 +147,11 @@ def _operators(prepared: Path, allow_float_fallback: bool) -> list[str]:
     return sorted({node.op_type for node in _load(prepared).graph.node})
 
 
-def _static(quantization: Quantization, calibration: Calibration) -> Any:
-    """An onnx.ModelProto in the profile's form (QDQ or QOperator), weights and activations in its types."""
+def static_onnx(
+    quantization: Quantization, calibration: Calibration, kept: Collection[str] = (), alone: str | None = None
+) -> Any:
+    """An onnx.ModelProto in the profile's form (QDQ or QOperator), weights and activations in its types. The layers
+    `kept` stay in float; with `alone`, all but this one do."""
     from onnxruntime.quantization import CalibrationMethod, QuantizationMode, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
@@ -146,7 +166,11 @@ def _static(quantization: Quantization, calibration: Calibration) -> Any:
     float_parts = mask_operators(graph, ranges)
     if quantization.allow_float_fallback:
         float_parts += operators_before_layers(graph)
+    layers = layers_of(graph)
+    float_parts += operators_of(graph, [layer for layer in layers if layer.name in kept])
+    lone = operators_of(graph, [layer for layer in layers if layer.name == alone])
     made_in_float = {operator.outputs[0] for operator in float_parts}
+    made_alone = {operator.outputs[0] for operator in lone}
     ends = {name: tuple(np.array(end, dtype=np.float32) for end in pair) for name, pair in ranges.items()}
     settings: dict[str, Any] = {
         "model": model,
@@ -155,7 +179,7 @@ def _static(quantization: Quantization, calibration: Calibration) -> Any:
         "weight_qType": types[quantization.onnx_weights],
         "activation_qType": types[quantization.onnx_activations],
         "tensors_range": TensorsData(CalibrationMethod.MinMax, ends),
-        "nodes_to_quantize": [],
+        "nodes_to_quantize": [node.name for node in model.graph.node if made_alone.intersection(node.output)],
         "nodes_to_exclude": [node.name for node in model.graph.node if made_in_float.intersection(node.output)],
         "op_types_to_quantize": operators,
         "extra_options": {},

@@ -1,6 +1,9 @@
 """Quantizes TFLite files with ai-edge-quantizer."""
 
+import copy
 import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,9 @@ from pipeline.context import RunContext
 from pipeline.progress import Meter
 from pipeline.quantize.failures import quantizing
 from pipeline.quantize.files import quantized_file
-from pipeline.quantize.graph import read_graph
+from pipeline.quantize.graph import Graph, Operator, read_graph
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
+from pipeline.quantize.layers import Layer, layers_of, operators_of, shared_names
 from pipeline.quantize.matching import SAMPLES, same_activations, signatures
 from pipeline.quantize.samples import PIXELS, stream_of
 from pipeline.results import Calibration, ExportedFile, PreparedData
@@ -23,6 +27,7 @@ from targets.profile import IoType, Quantization
 from targets.runtimes.base import RuntimeOptions, open_model
 
 SIGNATURE = "serving_default"
+SCORES = (0.0, 255 / 256)  # the range that LiteRT gives to what softmax gives in 8 bits
 
 Ranges = dict[str, dict[str, np.ndarray]]  # tensor -> "min" and "max"
 
@@ -33,6 +38,7 @@ def quantize_tflite(
     quantization: Quantization,
     calibration: Calibration | None,
     context: RunContext,
+    kept: tuple[str, ...] = (),
 ) -> ExportedFile:
     """The float32 TFLite file `export` in `quantization.scheme`; unchanged for float32.
 
@@ -41,7 +47,7 @@ def quantize_tflite(
     - int8-static: weights and activations in 8 bits, by the ranges of `calibration` (of the same student's ONNX file;
       the other schemes need none); with `io_dtype` int8 or uint8 the inputs and outputs too. An activation that the
       ONNX file has not gets its extremes over the same samples. Embeddings get 8-bit weights and give float, which is
-      quantized next.
+      quantized next. The layers `kept` (`pipeline.quantize.layers`) stay in float.
 
     Raises InputError if the file can't be quantized so.
     """
@@ -54,28 +60,21 @@ def quantize_tflite(
         inputs |= {"granularity": quantization.granularity, "float_fallback": quantization.allow_float_fallback}
     if static:
         assert calibration is not None, "static quantization needs ranges"
-        rows = read_manifest(calibration.manifest_file).rows
-        inputs |= {"io_dtype": quantization.io_dtype, "calibration": calibration.fingerprint}
-        total += len(rows)
+        inputs |= {"io_dtype": quantization.io_dtype, "calibration": calibration.fingerprint, "kept": kept}
+        total += len(read_manifest(calibration.manifest_file).rows)
 
     def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
-        ranges = None
+        file, weights = folder / "model.tflite", dict[str, str]()
         with quantizing("tflite", quantization.label):
-            quantizer = _quantizer(export.file, quantization)
             if static:
                 assert calibration is not None
-                stream = stream_of(export, data, rows)
-                ranges = _extremes(export.file, stream, meter)
-                _share(ranges, export.file, stream, calibration)
-                if data.task == "image-classification":
-                    _set_pixel_range(ranges, export.file)
-                else:
-                    _keep_masks_in_float(quantizer, export.file, ranges)
-            content = quantizer.quantize(ranges, enable_progress_report=False).quantized_model
-        file = folder / "model.tflite"
-        file.write_bytes(content)
+                observed = observe_tflite(export, data, calibration, meter)
+                weights = write_static_tflite(export, quantization, calibration, observed, kept, file)
+            else:
+                quantizer = _quantizer(export.file, quantization)
+                file.write_bytes(quantizer.quantize(enable_progress_report=False).quantized_model)
         meter.advance()
-        return quantized_file(export, quantization, file, key, calibration)
+        return quantized_file(export, quantization, file, key, calibration, weights)
 
     return context.stage(
         "quantize",
@@ -86,6 +85,61 @@ def quantize_tflite(
         unit="samples",
         title=f"quantize TFLite to {quantization.label}",
     )
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What static quantization must know of a TFLite file: the ranges of its activations, and which of them (`same`, by
+    name) is which of the calibrated ONNX file."""
+
+    ranges: Ranges
+    same: dict[str, str]
+
+
+def observe_tflite(export: ExportedFile, data: PreparedData, calibration: Calibration, meter: Meter) -> Observed:
+    """Runs the samples of `calibration` through the float32 TFLite file `export`."""
+    stream = stream_of(export, data, read_manifest(calibration.manifest_file).rows)
+    ranges = _extremes(export.file, stream, meter)
+    same = _share(ranges, export.file, stream, calibration)
+    if data.task == "image-classification":
+        _set_pixel_range(ranges, export.file)
+    return Observed(ranges, same)
+
+
+def write_static_tflite(
+    export: ExportedFile,
+    quantization: Quantization,
+    calibration: Calibration,
+    observed: Observed,
+    kept: Collection[str],
+    file: Path,
+) -> dict[str, str]:
+    """Writes `export` in 8 bits, but for the layers `kept`, to `file`. Returns their names by their weights."""
+    quantizer, graph = _quantizer(export.file, quantization), read_graph(export.file, "tflite")
+    if export.sequence_length is not None:  # a text's
+        ends = {n: (float(f["min"].min()), float(f["max"].max())) for n, f in observed.ranges.items() if f}
+        _keep_in_float(quantizer, [*operators_before_layers(graph), *mask_operators(graph, ends)])
+    ranges = copy.deepcopy(observed.ranges)
+    layers = (
+        {layer: name for layer, name in _named_layers(graph, calibration, observed) if name in kept} if kept else {}
+    )
+    in_float = operators_of(graph, layers)
+    _keep_in_float(quantizer, in_float)
+    for end in (operator for operator in in_float if not graph.takers.get(operator.outputs[0])):
+        # The graph's output goes by the name of the operator that gives it. In 8 bits it would have the fixed scale of
+        # scores, in float it needs a range.
+        _quantize_io(quantizer, quantization.io_dtype, _place(end))
+        _set_range(ranges, end.outputs[0], SCORES)
+    content = quantizer.quantize(ranges, enable_progress_report=False).quantized_model
+    file.write_bytes(content)
+    return {layer.weight: name for layer, name in layers.items()}
+
+
+def _named_layers(graph: Graph, calibration: Calibration, observed: Observed) -> list[tuple[Layer, str]]:
+    """The layers of the TFLite file `graph`, each with the name that it has in the calibrated ONNX file."""
+    calibrated, layers = read_graph(calibration.model_file, "onnx"), layers_of(graph)
+    names = shared_names(layers_of(calibrated), calibrated, layers, observed.same)
+    return [(layer, names[layer.output]) for layer in layers]
 
 
 def _quantizer(file: Path, quantization: Quantization) -> Any:
@@ -115,13 +169,15 @@ def _quantizer(file: Path, quantization: Quantization) -> Any:
     return quantizer
 
 
-def _quantize_io(quantizer: Any, dtype: IoType) -> None:
+def _quantize_io(quantizer: Any, dtype: IoType, place: str = ".*") -> None:
     """int8 is what comes of static quantization; uint8 is converted at the graph's ends, float32 quantized there."""
     from ai_edge_quantizer import qtyping
 
     for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
         if dtype == "float32":
-            quantizer.update_quantization_recipe(".*", end, algorithm_key="no_quantize")
+            quantizer.update_quantization_recipe(place, end, algorithm_key="no_quantize")
+        elif dtype == "int8":
+            quantizer.add_static_config(place, end, 8, 8)
         elif dtype == "uint8":
             unsigned = qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False, dtype=qtyping.TensorDataType.UINT)
             settings = qtyping.OpQuantizationConfig(
@@ -130,7 +186,7 @@ def _quantize_io(quantizer: Any, dtype: IoType) -> None:
                 compute_precision=qtyping.ComputePrecision.INTEGER,
                 explicit_dequantize=False,
             )
-            quantizer.update_quantization_recipe(".*", end, settings)
+            quantizer.update_quantization_recipe(place, end, settings)
 
 
 def _extremes(file: Path, stream: SampleStream, meter: Meter) -> Ranges:
@@ -156,30 +212,38 @@ def _extremes(file: Path, stream: SampleStream, meter: Meter) -> Ranges:
     return calibrator.get_model_qsvs()
 
 
-def _share(ranges: Ranges, file: Path, stream: SampleStream, calibration: Calibration) -> None:
-    """Replaces ranges of activations that the calibrated ONNX file has too by those that it gets."""
+def _share(ranges: Ranges, file: Path, stream: SampleStream, calibration: Calibration) -> dict[str, str]:
+    """Replaces ranges of activations that the calibrated ONNX file has too by those that it gets. Returns their names
+    there."""
     tensors, shared = TfliteTensors(file), calibration.ranges
     found = signatures([tensors(sample) for sample in islice(stream, SAMPLES)])
-    for name, other in same_activations(found, calibration.signatures).items():
+    same = same_activations(found, calibration.signatures)
+    for name, other in same.items():
         if ranges.get(name):
-            for end, value in zip(("min", "max"), shared[other], strict=True):
-                ranges[name][end] = np.full_like(ranges[name][end], value)
+            _set_range(ranges, name, shared[other])
+    return same
 
 
 def _set_pixel_range(ranges: Ranges, file: Path) -> None:
     """Replaces what calibration found for the image input."""
     for name in (spec.name for spec in open_model(file, RuntimeOptions("litert")).inputs):
-        ranges[name] = {
-            end: np.full_like(ranges[name][end], value) for end, value in zip(("min", "max"), PIXELS, strict=True)
-        }
+        _set_range(ranges, name, PIXELS)
 
 
-def _keep_masks_in_float(quantizer: Any, file: Path, ranges: Ranges) -> None:
-    """Leaves the operators that make, take or give the attention's mask as they are."""
+def _set_range(ranges: Ranges, name: str, ends: tuple[float, float]) -> None:
+    found = ranges[name]
+    ranges[name] = {end: np.full_like(found[end], value) for end, value in zip(("min", "max"), ends, strict=True)}
+
+
+def _keep_in_float(quantizer: Any, operators: Iterable[Operator]) -> None:
+    """Leaves `operators` as they are."""
     from ai_edge_quantizer import qtyping
 
-    graph = read_graph(file, "tflite")
-    ends = {name: (float(found["min"].min()), float(found["max"].max())) for name, found in ranges.items() if found}
-    for operator in (*operators_before_layers(graph), *mask_operators(graph, ends)):
-        place = "^" + re.escape("".join(f"{name};" for name in operator.outputs)) + "$"  # the quantizer's own form
-        quantizer.update_quantization_recipe(place, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize")
+    for operator in operators:
+        everything = qtyping.TFLOperationName.ALL_SUPPORTED
+        quantizer.update_quantization_recipe(_place(operator), everything, algorithm_key="no_quantize")
+
+
+def _place(operator: Operator) -> str:
+    """The one operator, in the quantizer's own form: a pattern for the names of what it gives."""
+    return "^" + re.escape("".join(f"{name};" for name in operator.outputs)) + "$"

@@ -11,6 +11,7 @@ from pipeline.report import plots
 from pipeline.report.audit_table import audit_table
 from pipeline.report.explanation_page import explanation_view
 from pipeline.report.figures import ROLES, told_once
+from pipeline.report.layers_page import layers_view
 from pipeline.results import Check, Verdict
 from pipeline.summary import slow_files
 from pipeline.words import short
@@ -43,7 +44,7 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, number=_number, megabytes=_megabytes, lost=_lost)
+    environment.filters.update(percent=_percent, number=_number, megabytes=_megabytes, lost=_lost, signed=_signed)
     shipped = [file for file in report["files"] if file["shipped"]]
     page = environment.get_template("report.html.j2").render(
         report=report,
@@ -56,6 +57,7 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         worst={file["name"]: _worst(file) for file in shipped},
         listed=LISTED,
         audit=audit_table(report, LISTED),
+        layers=layers_view(report),
         why=explanation_view(report),
         notes=_notes(report),
         file_notes=told_once({file["name"]: file["notes"] for file in shipped}),
@@ -139,6 +141,11 @@ def _percent(share: float, digits: int = 2) -> str:
 def _lost(points: float) -> str:
     """A drop as a change: what was lost has a minus."""
     return f"{-points:+.1f}".replace("-", "−") if round(points, 1) else "0.0"
+
+
+def _signed(value: float) -> str:
+    """A difference, always with its sign."""
+    return f"{'−' if value < 0 else '+'}{short(abs(value))}"
 
 
 def _number(value: float | int | None) -> str:

@@ -19,6 +19,7 @@ from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit
 from pipeline.report.explanation import explanation, explanation_notes
 from pipeline.report.figures import COUNTED, ROLES, accuracy_figure, confusion, figure, per_class
+from pipeline.report.layers import float_layer_costs, mixed_notes, mixed_precision, sensitivity
 from pipeline.report.operators import operator_times, operators
 from pipeline.results import (
     LatencyFigures,
@@ -63,10 +64,12 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "files": [_file(file, run, recipe, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
         "audit": audit(run, {file_name(file): file for file in run.files}, budgets),
+        "sensitivity": sensitivity(run),
+        "mixed_precision": mixed_precision(run),
         "explanation": explanation(run),
         "host": _host(),
         "budgets": budgets.model_dump(mode="json"),
-        "notes": [*_notes(run), *explanation_notes(run, budgets), *run.notes],
+        "notes": [*_notes(run), *mixed_notes(run), *explanation_notes(run, budgets), *run.notes],
         "provenance": _provenance(recipe, profile),
     }
 
@@ -176,7 +179,7 @@ def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, la
         "calibration": _calibration(export.calibration_manifest),
         "notes": list(export.notes),
         "operators": operators(file, profile),
-        "measured": _measured(file, beside, recipe, profile),
+        "measured": _measured(file, beside, run, recipe, profile),
     }
 
 
@@ -205,7 +208,9 @@ def _calibration(manifest: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _measured(file: TargetFile, beside: TargetFile | None, recipe: Recipe, profile: Profile) -> dict[str, Any] | None:
+def _measured(
+    file: TargetFile, beside: TargetFile | None, run: RunResult, recipe: Recipe, profile: Profile
+) -> dict[str, Any] | None:
     latency = file.latency
     if latency is None:
         return None
@@ -225,6 +230,7 @@ def _measured(file: TargetFile, beside: TargetFile | None, recipe: Recipe, profi
         "latency": {name: figure(getattr(latency, name), "ms", source) for name in ("p50", "p90", "p99", "mean")},
         "cold_start": figure(latency.cold_start_ms, "ms", source),
         "peak_memory": figure(latency.peak_mem_mb, "MB", source),
+        "float_layers": float_layer_costs(file, run),
         "times_faster_than_float32": None if speedup is None else figure(speedup, "times", source),
         "operator_times": operator_times(file),
         "samples": {"values": _samples(latency), "unit": "ms", "source": source},

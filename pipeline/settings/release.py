@@ -16,14 +16,29 @@ class AwareSettings(Strict):
     teacher: Literal["teacher", "student"] = "teacher"
 
 
+class SensitivitySettings(Strict):
+    """What each layer costs in 8 bits by itself, over so many `samples` of the validation split."""
+
+    samples: int = Field(default=256, ge=10, le=100_000)
+
+
 class QuantizeSettings(Strict):
     """What is done for the accuracy of static INT8 files; by default the student is quantized as it is.
 
-    `correct_biases`: takes back what rounding shifts in the mean of each channel, without training.
+    `correct_biases`: takes back what rounding shifts in the mean of each channel, without training. `max_drop`: points
+    that a file may be less accurate than the float file, on the validation split; as few layers as that takes stay in
+    float. It needs their `sensitivity`, which may be asked for by itself.
     """
 
     correct_biases: bool = False
     aware: AwareSettings | None = None
+    sensitivity: SensitivitySettings | None = None
+    max_drop: float | None = Field(default=None, ge=0, le=100)
+
+    @property
+    def measured(self) -> SensitivitySettings | None:
+        """How sensitivity is measured; None where nobody asks."""
+        return self.sensitivity or (None if self.max_drop is None else SensitivitySettings())
 
     @model_validator(mode="after")
     def _one_repair(self) -> "QuantizeSettings":

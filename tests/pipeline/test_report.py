@@ -36,7 +36,7 @@ SHAPES = {
 
 @pytest.fixture
 def run(digits: PreparedData, tmp_path: Path) -> RunResult:
-    return releases.release(tmp_path, digits, explain=True)
+    return releases.release(tmp_path, digits, explain=True, layers=True)
 
 
 GROUPED = Budgets.model_validate({"accuracy": {"max_group_drop": 30, "min_group_size": 10}})  # 60 test samples
