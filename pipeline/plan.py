@@ -9,6 +9,7 @@ from pipeline.recipe import Recipe
 from pipeline.results import Format
 from pipeline.settings.data import DataSettings, TransferSettings
 from pipeline.settings.distill import Ramp
+from pipeline.settings.release import QuantizeSettings
 from pipeline.student import StudentFamily, student_family
 from pipeline.training.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
@@ -86,9 +87,22 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
     length = None
     if recipe.task == "text-classification":
         length = min(recipe.text.sequence_length, profile.export.max_sequence_length or recipe.text.sequence_length)
+    _refuse_other_levels(recipe.quantize, quantization, profile.id)
     files = tuple(FilePlan(runtime, quantization.label) for runtime in profile.runtimes)
     budgets = profile.budgets_for(recipe.task).tightened_by(recipe.budgets)
     return TargetPlan(profile, quantization, budgets, length, files)
+
+
+def _refuse_other_levels(settings: QuantizeSettings, quantization: Quantization, target: str) -> None:
+    """Learned rounding puts weights on the levels of symmetric int8; a file with others would round them once more."""
+    if settings.round == "nearest" or quantization.scheme != "int8-static":
+        return
+    other = "onnx_weights: uint8" if quantization.onnx_weights != "int8" else "reduce_range: true"
+    if quantization.onnx_weights != "int8" or quantization.reduce_range:
+        raise InputError(
+            f"quantize.round {settings.round} learns the 255 levels of symmetric int8, target {target} has {other}, "
+            "whose levels are others: use round: nearest, or int8 weights in the target's profile"
+        )
 
 
 def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
@@ -143,8 +157,8 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         )
     aware = recipe.quantize.aware
     static = [target.profile.id for target in plan.targets if target.quantization.scheme == "int8-static"]
-    if recipe.quantize.correct_biases and static:
-        rows.append(("repair", "biases take back what 8 bits shift in the mean", ", ".join(static)))
+    if recipe.quantize.repairs and static:
+        rows.append(("repair", _describe_repairs(recipe.quantize), ", ".join(static)))
     if aware is not None and static:
         rows.append(
             ("aware", f"{aware.epochs} epochs more in 8 bits, taught by the {aware.teacher}", ", ".join(static))
@@ -158,6 +172,15 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     for target in plan.targets:
         rows.append(("gate", _describe_budgets(target.budgets), target.profile.id))
     return rows
+
+
+def _describe_repairs(settings: QuantizeSettings) -> str:
+    told = {
+        "equalize": "channels fill the range that they share",
+        "round": "weights learn which way to round (AdaRound)",
+        "correct_biases": "biases take back what 8 bits shift in the mean",
+    }
+    return "; ".join(told[name] for name in settings.repairs)
 
 
 def _source(settings: DataSettings | TransferSettings) -> str:
