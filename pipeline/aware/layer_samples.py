@@ -69,8 +69,8 @@ def _windows(layer: nn.Conv2d, given: Tensor, each: Tensor, rows: Tensor, column
     return windows.movedim(-1, 2).flatten(0, 1).unflatten(1, (layer.groups, -1)).flatten(2)
 
 
-class _Reached(Exception):  # noqa: N818 - no error: what comes after is not needed
-    """The value that was looked for."""
+class _Reached(Exception):
+    """No error: the value that was looked for is there, and what comes after it is not needed."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
