@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from pipeline import scale
 from pipeline.aware.repair import repair
-from pipeline.aware.rounding import Granularity
+from pipeline.aware.rounding import GRANULARITIES, Granularity
 from pipeline.aware.train import train_aware
 from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
@@ -71,7 +71,7 @@ class Networks:
     teacher_onnx_bytes: int
     naive: NetworkResult | None
     students: tuple[NetworkResult, ...]  # as distilled, then as pruned, then with fewer word pieces
-    int8: Mapping[Granularity, NetworkResult] = field(default_factory=dict)  # where it is not the student
+    int8: Mapping[str, NetworkResult] = field(default_factory=dict)  # by granularity (`int8_for`)
     explanation: ExplainResult | None = None
 
     @property
@@ -136,8 +136,8 @@ def train(recipe: Recipe, context: RunContext, targets: Sequence[TargetPlan] = (
 def static_granularities(targets: Sequence[TargetPlan]) -> list[Granularity]:
     """Of the weight scales of static INT8 files. Weights that round by channel do not round so by tensor: what is made
     for 8 bits is made for each."""
-    static = (target.quantization for target in targets if target.quantization.scheme == "int8-static")
-    return list(dict.fromkeys(quantization.granularity for quantization in static))
+    asked = {target.quantization.granularity for target in targets if target.quantization.scheme == "int8-static"}
+    return [granularity for granularity in GRANULARITIES if granularity in asked]
 
 
 def export_answers(recipe: Recipe, folder: Path, out: Path, reporter: Reporter) -> Path:

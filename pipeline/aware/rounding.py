@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from pipeline.aware.trace import LAYERS, fused_activations, is_place, trace
 
 Granularity = Literal["per-channel", "per-tensor"]
+GRANULARITIES: tuple[Granularity, ...] = ("per-channel", "per-tensor")
 LEVELS = 255  # steps between the lowest and the highest level
 LARGEST = 127  # of a weight in 8 bits, of either sign
 
@@ -43,12 +44,11 @@ class Places(TorchFunctionMode):
         raise NotImplementedError
 
 
-def rounding_places(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[list[int], int]:
-    """The places of a forward pass that round, and how many places there are."""
+def rounding_places(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[int]:
+    """The places of a forward pass that round."""
     calls = trace(network, inputs)
     fused = fused_activations(calls)
-    places = {number: call.place for number, call in enumerate(calls) if call.place is not None}
-    return [place for number, place in places.items() if number not in fused], len(places)
+    return [call.place for number, call in enumerate(calls) if call.place is not None and number not in fused]
 
 
 class _Watch(Places):

@@ -16,7 +16,7 @@ from pipeline.aware import adaround
 from pipeline.aware.adaround import learn_rounding
 from pipeline.aware.layer_samples import layer_samples
 from pipeline.aware.repair import repair
-from pipeline.aware.rounding import Granularity, RoundedNetwork, round_weight, weight_scale
+from pipeline.aware.rounding import GRANULARITIES, Granularity, RoundedNetwork, round_weight, weight_scale
 from pipeline.aware.start import folded
 from pipeline.context import RunContext
 from pipeline.errors import InputError
@@ -30,7 +30,6 @@ from pipeline.settings.release import QuantizeSettings
 from targets.profile import Quantization
 from tests.pipeline.quantized import FEW, calibrated
 
-BOTH: tuple[Granularity, ...] = ("per-channel", "per-tensor")
 ALL = QuantizeSettings(equalize=True, round="adaround", correct_biases=True)
 
 
@@ -89,7 +88,7 @@ def learned(granularity: Granularity, seed: int = 0) -> tuple[nn.Sequential, lis
     return network, found
 
 
-@pytest.mark.parametrize("granularity", BOTH)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_weights_go_to_a_level_beside_them_and_outputs_come_nearer(granularity: Granularity) -> None:
     network, found = learned(granularity)
     assert [layer.name for layer in found] == ["0", "2", "4", "7"]
@@ -175,10 +174,10 @@ def repaired(image_student: NetworkResult, digits: PreparedData, session_context
     """Repaired in every way, with short learning, by granularity."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adaround, "STEPS", 40)
-        yield {weights: repair(digits, image_student, ALL, session_context, weights) for weights in BOTH}
+        yield {weights: repair(digits, image_student, ALL, session_context, weights) for weights in GRANULARITIES}
 
 
-@pytest.mark.parametrize("granularity", BOTH)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_both_files_hold_the_very_levels_that_were_learned(
     repaired: dict[Granularity, NetworkResult],
     granularity: Granularity,
@@ -225,7 +224,9 @@ def test_a_repair_is_made_anew_only_for_other_settings(
     assert again == repaired["per-channel"]
     other = replace(image_student, fingerprint="another student")
     less = QuantizeSettings(equalize=True)
-    made = {repair(digits, s, less, session_context, g).fingerprint for s in (image_student, other) for g in BOTH}
+    made = {
+        repair(digits, s, less, session_context, g).fingerprint for s in (image_student, other) for g in GRANULARITIES
+    }
     assert len(made | {result.fingerprint for result in repaired.values()}) == 6
 
 

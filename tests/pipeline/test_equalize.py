@@ -5,9 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.aware.equalize import HEADROOM, equalizable_pairs, equalize
-from pipeline.aware.rounding import Granularity, RoundedNetwork, rounding_places, watched
-
-BOTH: tuple[Granularity, ...] = ("per-channel", "per-tensor")
+from pipeline.aware.rounding import GRANULARITIES, Granularity, RoundedNetwork, rounding_places, watched
 
 
 def images(count: int = 16, seed: int = 0) -> Tensor:
@@ -40,7 +38,7 @@ class Bottleneck(nn.Module):
 
 def worst(network: nn.Module, granularity: Granularity, pixels: Tensor) -> float:
     """Mean squared error that 8 bits cost the outputs, in units of their variance."""
-    places, _ = rounding_places(network, (pixels,))
+    places = rounding_places(network, (pixels,))
     low, high = torch.full((len(places),), torch.inf), torch.full((len(places),), -torch.inf)
 
     def look(place: int, output: Tensor) -> None:
@@ -72,7 +70,7 @@ def test_a_layer_that_runs_twice_is_in_no_pair() -> None:
     assert equalizable_pairs(nn.Sequential(layer, nn.ReLU(), layer), (images(),)) == []
 
 
-@pytest.mark.parametrize("granularity", BOTH)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_a_relu_network_says_in_float_what_it_said_whatever_the_samples(granularity: Granularity) -> None:
     network = Bottleneck(nn.ReLU).eval()
     others = images(seed=1) * 50 - 20
@@ -83,7 +81,7 @@ def test_a_relu_network_says_in_float_what_it_said_whatever_the_samples(granular
     torch.testing.assert_close(network(others), before, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("granularity", BOTH)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_under_a_ceiling_outputs_stay_for_all_samples_within_the_headroom(granularity: Granularity) -> None:
     network = Bottleneck(nn.ReLU6).eval()
     with torch.no_grad():
@@ -115,7 +113,7 @@ def test_factors_are_those_of_the_paper_where_a_tensor_has_one_scale() -> None:
     torch.testing.assert_close(first.bias, torch.tensor([4.0, 4.0]))
 
 
-@pytest.mark.parametrize("granularity", BOTH)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.ReLU6])
 def test_8_bits_cost_an_equalized_network_less(activation: type[nn.Module], granularity: Granularity) -> None:
     network, pixels = Bottleneck(activation).eval(), images(64)
