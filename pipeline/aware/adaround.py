@@ -1,7 +1,6 @@
 """Learned rounding: whether each weight goes to the level above or below it, so that its layer gives what it did."""
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +44,7 @@ class LearnedLayer:
 
 def learn_rounding(
     rounded: RoundedNetwork,
+    reference: nn.Module,
     batches: Callable[[], Iterable[tuple[Tensor, ...]]],
     samples: int,
     seed: int,
@@ -53,12 +53,12 @@ def learn_rounding(
     """Puts the weights of the network inside `rounded` on the levels that files have for them (AdaRound: Nagel et al.
     2020, Up or Down?), in the order in which its convolutions and matrix products run.
 
-    A layer learns to give what it gave in float, behind its activation, from what reaches it when all before it is
+    A layer learns to give what it gives in `reference`, the network in float, behind its activation, from what reaches it when all before it is
     rounded (equation 25), so it makes up for some of that too. `batches` gives the same samples, `samples` of them,
     whenever it is called; `seen` is told how many have gone through, `samples` for each layer. What is kept of them
     does not grow with their number.
     """
-    network, reference = rounded.network, deepcopy(rounded.network).eval()
+    network = rounded.network
     calls = trace(network, tuple(tensor[:1] for tensor in next(iter(batches()))))
     fused = fused_activations(calls)
     names = {module: name for name, module in network.named_modules()}

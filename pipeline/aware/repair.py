@@ -62,7 +62,12 @@ def repair(
                 places = sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in network.modules())
                 meter.total += places * samples
                 learned = learn_rounding(
-                    rounded, lambda: _batches(data, samples, device, context.seed), samples, context.seed, meter.advance
+                    rounded,
+                    reference,
+                    lambda: _batches(data, samples, device, context.seed),
+                    samples,
+                    context.seed,
+                    meter.advance,
                 )
                 notes.append(_told(learned, samples))
                 done.append("rounded by AdaRound")
