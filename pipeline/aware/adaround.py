@@ -53,10 +53,10 @@ def learn_rounding(
     """Puts the weights of the network inside `rounded` on the levels that files have for them (AdaRound: Nagel et al.
     2020, Up or Down?), in the order in which its convolutions and matrix products run.
 
-    A layer learns to give what it gives in `reference`, the network in float, behind its activation, from what reaches it when all before it is
-    rounded (equation 25), so it makes up for some of that too. `batches` gives the same samples, `samples` of them,
-    whenever it is called; `seen` is told how many have gone through, `samples` for each layer. What is kept of them
-    does not grow with their number.
+    A layer learns to give what it gives in `reference`, the network in float, behind its activation, from what reaches
+    it when all before it is rounded (equation 25), so it makes up for some of that too. `batches` gives the same
+    samples, `samples` of them, whenever it is called; `seen` is told how many have gone through, `samples` for each
+    layer. What is kept of them does not grow with their number.
     """
     network = rounded.network
     calls = trace(network, tuple(tensor[:1] for tensor in next(iter(batches()))))
