@@ -90,6 +90,7 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
     length = None
     if recipe.task == "text-classification":
         length = min(recipe.text.sequence_length, profile.export.max_sequence_length or recipe.text.sequence_length)
+    _refuse_other_levels(recipe.quantize, quantization, profile.id)
     files = tuple(FilePlan(runtime, quantization.label) for runtime in profile.runtimes)
     budgets = profile.budgets_for(recipe.task).tightened_by(recipe.budgets)
     return TargetPlan(profile, quantization, budgets, length, files)
@@ -101,6 +102,18 @@ def _refuse_float_layers(profile: Profile, quantization: Quantization) -> None:
             f"quantize.max_drop keeps layers in float, which target {profile.id} does not run (its profile says "
             "allow_float_fallback: false): remove max_drop, name other targets, or repair accuracy with "
             "quantize.correct_biases or quantize.aware"
+        )
+
+
+def _refuse_other_levels(settings: QuantizeSettings, quantization: Quantization, target: str) -> None:
+    """Learned rounding puts weights on the levels of symmetric int8; a file with others would round them once more."""
+    if settings.round == "nearest" or quantization.scheme != "int8-static":
+        return
+    other = "onnx_weights: uint8" if quantization.onnx_weights != "int8" else "reduce_range: true"
+    if quantization.onnx_weights != "int8" or quantization.reduce_range:
+        raise InputError(
+            f"quantize.round {settings.round} learns the 255 levels of symmetric int8, target {target} has {other}, "
+            "whose levels are others: use round: nearest, or int8 weights in the target's profile"
         )
 
 
@@ -156,8 +169,8 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         )
     aware = recipe.quantize.aware
     static = [target.profile.id for target in plan.targets if target.quantization.scheme == "int8-static"]
-    if recipe.quantize.correct_biases and static:
-        rows.append(("repair", "biases take back what 8 bits shift in the mean", ", ".join(static)))
+    if recipe.quantize.repairs and static:
+        rows.append(("repair", _describe_repairs(recipe.quantize), ", ".join(static)))
     if aware is not None and static:
         rows.append(
             ("aware", f"{aware.epochs} epochs more in 8 bits, taught by the {aware.teacher}", ", ".join(static))
@@ -184,6 +197,15 @@ def _known_slow(plan: Plan) -> dict[str, list[str]]:
             if advice is not None:
                 told.setdefault(advice, []).append(target.profile.id)
     return told
+
+
+def _describe_repairs(settings: QuantizeSettings) -> str:
+    told = {
+        "equalize": "channels fill the range that they share",
+        "round": "weights learn which way to round (AdaRound)",
+        "correct_biases": "biases take back what 8 bits shift in the mean",
+    }
+    return "; ".join(told[name] for name in settings.repairs)
 
 
 def _source(settings: DataSettings | TransferSettings) -> str:

@@ -62,8 +62,9 @@ class Recipe(Strict):
                 raise ValueError(f"{name}.augmentation is for images; remove it from this text recipe")
             if not image and part.regularization.mixes:
                 raise ValueError(f"{name}.regularization: mixup and cutmix are for images; remove them")
-        if not image and (self.quantize.aware is not None or self.quantize.correct_biases):
-            raise ValueError("quantize: aware and correct_biases are for convolutional networks; remove them")
+        for_images = [*self.quantize.repairs, *(["aware"] if self.quantize.aware is not None else [])]
+        if not image and for_images:
+            raise ValueError(f"quantize.{for_images[0]} is for convolutional networks; remove it from this text recipe")
         if image and self.text.vocabulary != "full":
             raise ValueError("text.vocabulary is for texts; remove it from this image recipe")
         if image and self.distill.layers is not None:

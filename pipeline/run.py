@@ -1,14 +1,15 @@
 """Carries a plan out: one stage after the other, work shared between targets done once, one bundle a target."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from pipeline import scale
 from pipeline.aware.repair import repair
+from pipeline.aware.rounding import GRANULARITIES, Granularity
 from pipeline.aware.train import train_aware
 from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
@@ -59,7 +60,7 @@ from pipeline.training.tracking import track
 from pipeline.validate import validate
 from pipeline.vocabulary import trim_vocabulary
 from targets.machine import describe_machine
-from targets.profile import ExportSettings
+from targets.profile import ExportSettings, Quantization
 from targets.runtimes.base import operators
 
 
@@ -84,12 +85,16 @@ class Networks:
     teacher_onnx_bytes: int
     naive: NetworkResult | None
     students: tuple[NetworkResult, ...]  # as distilled, then as pruned, then with fewer word pieces
-    int8: NetworkResult | None = None  # what static INT8 files are made of, where it is not the student
+    int8: Mapping[str, NetworkResult] = field(default_factory=dict)  # by granularity (`int8_for`)
     explanation: ExplainResult | None = None
 
     @property
     def student(self) -> NetworkResult:
         return self.students[-1]
+
+    def int8_for(self, quantization: Quantization) -> NetworkResult | None:
+        """What static INT8 files are made of, where it is not the student."""
+        return self.int8.get(quantization.granularity) if quantization.scheme == "int8-static" else None
 
 
 def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> list[Release]:
@@ -131,14 +136,22 @@ def train(recipe: Recipe, context: RunContext, targets: Sequence[TargetPlan] = (
     if recipe.text.vocabulary == "task":
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
-    int8 = None
-    if any(target.quantization.scheme == "int8-static" for target in targets):
+    int8 = {}
+    for weights in static_granularities(targets):
         if recipe.quantize.aware is not None:
-            int8 = train_aware(shown, students[-1], guide, cache, recipe.quantize.aware, recipe.distill, context)
-        elif recipe.quantize.correct_biases:
-            int8 = repair(data, students[-1], context)
+            aware = recipe.quantize.aware
+            int8[weights] = train_aware(shown, students[-1], guide, cache, aware, recipe.distill, context, weights)
+        elif recipe.quantize.repairs:
+            int8[weights] = repair(data, students[-1], recipe.quantize, context, weights)
     why = explain(data, read, teacher, students[-1], recipe.explain, context) if recipe.explain else None
     return Networks(read, data, teacher, teacher_bytes, naive, students, int8, why)
+
+
+def static_granularities(targets: Sequence[TargetPlan]) -> list[Granularity]:
+    """Of the weight scales of static INT8 files. Weights that round by channel do not round so by tensor: what is made
+    for 8 bits is made for each."""
+    asked = {target.quantization.granularity for target in targets if target.quantization.scheme == "int8-static"}
+    return [granularity for granularity in GRANULARITIES if granularity in asked]
 
 
 def export_answers(recipe: Recipe, folder: Path, out: Path, reporter: Reporter) -> Path:
@@ -217,7 +230,7 @@ def release(
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
         networks.students, tuple(files), explanation=networks.explanation,
-        int8=networks.int8 if static else None, sensitivity=sensitivity, mixed=mixed,
+        int8=networks.int8_for(target.quantization), sensitivity=sensitivity, mixed=mixed,
         mixed_costs=_mixed_costs(recipe, target, networks, mixed, context) if mixed and latency else (),
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
@@ -274,7 +287,7 @@ def _quantize(
     scheme, data, student, calibration = target.quantization, networks.data, networks.student, None
     kept: tuple[str, ...] = ()
     if scheme.scheme == "int8-static":
-        student = networks.int8 or student
+        student = networks.int8_for(scheme) or student
         calibration = calibrate_student(recipe, target, networks, context)
         _, mixed = control_accuracy(recipe, target, networks, context)
         kept = mixed.names if mixed else ()
@@ -286,7 +299,7 @@ def _quantize(
 
 
 def calibrate_student(recipe: Recipe, target: TargetPlan, networks: Networks, context: RunContext) -> Calibration:
-    data, student = networks.data, networks.int8 or networks.student
+    data, student = networks.data, networks.int8_for(target.quantization) or networks.student
     onnx = export_onnx(data, student, target.profile.export.opset, target.sequence_length, context)
     return calibrate(onnx, data, student, networks.teacher, networks.teacher_data, recipe.calibration, context)
 
@@ -323,7 +336,7 @@ def parts_of(target: TargetPlan, networks: Networks, context: RunContext) -> lis
     data, student = networks.data, networks.student
     return [
         Part(
-            _export(target, plan, networks.int8 or student, data, context),
+            _export(target, plan, networks.int8_for(target.quantization) or student, data, context),
             _export(target, plan, student, data, context),
             plan.options,
         )

@@ -6,15 +6,16 @@ from torch import Tensor, nn
 from pipeline.aware.rounding import LAYERS, RoundedNetwork, Rounding, watched
 
 
-def correct_biases(rounded: RoundedNetwork, inputs: tuple[Tensor, ...]) -> float:
+def correct_biases(rounded: RoundedNetwork, inputs: tuple[Tensor, ...], reference: nn.Module | None = None) -> float:
     """Changes the biases of the network inside `rounded` so that over the samples `inputs` each channel of each layer
     has the mean that it has in float (Nagel et al. 2019, section 4.2, measured on samples as in appendix D).
 
     Layer after layer in one pass: a layer sees what those before it, corrected, give. Layers without a bias stay as
-    they are. Returns the mean of the absolute corrections.
+    they are. `reference` is the network in float where the weights inside `rounded` are no longer its own. Returns the
+    mean of the absolute corrections.
     """
     expected: dict[int, Tensor] = {}
-    watched(rounded.network, inputs, lambda place, output: expected.update({place: _means(output)}))
+    watched(reference or rounded.network, inputs, lambda place, output: expected.update({place: _means(output)}))
     corrections: list[Tensor] = []
 
     class Correcting(Rounding):

@@ -6,21 +6,21 @@ is before it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-LAYERS = frozenset({"conv2d", "linear"})
-FUSED = frozenset({"relu", "relu6", "hardtanh", "clamp"})
-OTHERS = FUSED | {"add", "add_", "mul", "mul_", "mean", "adaptive_avg_pool2d", "cat", "hardswish", "hardsigmoid",
-                  "silu", "sigmoid", "gelu"}  # fmt: skip
+from pipeline.aware.trace import LAYERS, fused_activations, is_place, trace
+
+Granularity = Literal["per-channel", "per-tensor"]
+GRANULARITIES: tuple[Granularity, ...] = ("per-channel", "per-tensor")
 LEVELS = 255  # steps between the lowest and the highest level
 LARGEST = 127  # of a weight in 8 bits, of either sign
 
 
-class _Places(TorchFunctionMode):
+class Places(TorchFunctionMode):
     """Goes along with a forward pass: `weigh` may change the weight of a layer, `meet(place, output, inputs)` what a
     place gives. Places are numbered as they run; what comes before the first layer is arithmetic on pixels."""
 
@@ -30,12 +30,9 @@ class _Places(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kind = getattr(function, "__name__", "")
-        if kind in LAYERS:
-            given = (args[0], self.weigh(args[1]), *args[2:])
-        elif self.count and kind in OTHERS:
-            given = args
-        else:
+        if not is_place(kind, self.count):
             return function(*args, **(kwargs or {}))
+        given = (args[0], self.weigh(args[1]), *args[2:]) if kind in LAYERS else args
         output = function(*given, **(kwargs or {}))
         place, self.count = self.count, self.count + 1
         return self.meet(place, kind, output, [value for value in args if isinstance(value, Tensor)])
@@ -47,40 +44,14 @@ class _Places(TorchFunctionMode):
         raise NotImplementedError
 
 
-class _Survey(_Places):
-    """Who takes what each place gives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kinds: list[str] = []
-        self.takers: list[list[int]] = []
-        self._made: dict[int, int] = {}
-        self._alive: list[Tensor] = []
-
-    def meet(self, place: int, kind: str, output: Tensor, inputs: list[Tensor]) -> Tensor:
-        for value in inputs:
-            if id(value) in self._made:
-                self.takers[self._made[id(value)]].append(place)
-        self.kinds.append(kind)
-        self.takers.append([])
-        self._made[id(output)] = place
-        self._alive += [output, *inputs]
-        return output
-
-
 def rounding_places(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[int]:
     """The places of a forward pass that round."""
-    with torch.no_grad(), _Survey() as survey:
-        network(*inputs)
-    fused = {
-        place
-        for place, takers in enumerate(survey.takers)
-        if len(takers) == 1 and survey.kinds[takers[0]] in FUSED and survey.kinds[place] not in FUSED
-    }
-    return [place for place in range(survey.count) if place not in fused]
+    calls = trace(network, inputs)
+    fused = fused_activations(calls)
+    return [call.place for number, call in enumerate(calls) if call.place is not None and number not in fused]
 
 
-class _Watch(_Places):
+class _Watch(Places):
     def __init__(self, look: Callable[[int, Tensor], None]) -> None:
         super().__init__()
         self.look = look
@@ -97,14 +68,22 @@ def watched(network: nn.Module, inputs: tuple[Tensor, ...], look: Callable[[int,
 
 
 class RoundedNetwork(nn.Module):
-    """`network`, without batch normalisation, with weights rounded to 255 levels a channel, symmetric about zero by
-    the channel's largest, and what the places `places` give to 256 levels. The levels' distances are learned (Esser et
-    al. 2020, LSQ), as logarithms, so that a step is a share of the distance; zero stays the level that it was."""
+    """`network`, without batch normalisation, with weights rounded as `round_weight` says, and what the places `places`
+    give to 256 levels. The levels' distances are learned (Esser et al. 2020, LSQ), as logarithms, so that a step is a
+    share of the distance; zero stays the level that it was."""
 
-    def __init__(self, network: nn.Module, places: list[int], low: Tensor, high: Tensor) -> None:
-        """`low` and `high`, float32 [places]: the ranges at first."""
+    def __init__(
+        self,
+        network: nn.Module,
+        places: list[int],
+        low: Tensor,
+        high: Tensor,
+        granularity: Granularity = "per-channel",
+    ) -> None:
+        """`low` and `high`, float32 [places]: the ranges at first. `granularity` is that of the weights' scales."""
         super().__init__()
         self.network = network
+        self.granularity = granularity
         self.where = {place: index for index, place in enumerate(places)}
         low, high = low.clamp(max=0.0), high.clamp(min=0.0)
         scale = ((high - low) / LEVELS).clamp(min=1e-8)
@@ -123,14 +102,14 @@ class RoundedNetwork(nn.Module):
         return -self.zero * scale, (LEVELS - self.zero) * scale
 
 
-class Rounding(_Places):
+class Rounding(Places):
     def __init__(self, rounded: RoundedNetwork) -> None:
         super().__init__()
         self.rounded = rounded
         self.scales = rounded.log_scale.exp()
 
     def weigh(self, weight: Tensor) -> Tensor:
-        return round_weight(weight)
+        return round_weight(weight, self.rounded.granularity)
 
     def meet(self, place: int, kind: str, output: Tensor, inputs: list[Tensor]) -> Tensor:
         index = self.rounded.where.get(place)
@@ -139,11 +118,16 @@ class Rounding(_Places):
         return round_values(output, self.scales[index], self.rounded.zero[index])
 
 
-def round_weight(weight: Tensor) -> Tensor:
-    """Each slice along the first dimension rounded to multiples of its largest magnitude / 127; gradients pass as if
-    it were not (Bengio et al. 2013)."""
-    largest = weight.detach().abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True).clamp(min=1e-12)
-    scale = largest / LARGEST
+def weight_scale(weight: Tensor, granularity: Granularity) -> Tensor:
+    """The distance of the levels of `weight`, symmetric about zero: its largest magnitude, or that of each slice along
+    the first dimension, / 127. It has the weight's number of dimensions."""
+    axes = tuple(range(weight.ndim)) if granularity == "per-tensor" else tuple(range(1, weight.ndim))
+    return weight.detach().abs().amax(dim=axes, keepdim=True).clamp(min=1e-12) / LARGEST
+
+
+def round_weight(weight: Tensor, granularity: Granularity = "per-channel") -> Tensor:
+    """Rounded to the nearest multiples of its `weight_scale`; gradients pass as if it were not (Bengio et al. 2013)."""
+    scale = weight_scale(weight, granularity)
     return weight + (torch.round(weight / scale) * scale - weight).detach()
 
 

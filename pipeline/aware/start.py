@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.aware.fold import fold, normalised_convolutions
-from pipeline.aware.rounding import RoundedNetwork, rounding_places, watched
+from pipeline.aware.rounding import Granularity, RoundedNetwork, rounding_places, watched
 from pipeline.data.batches import evaluation_batches
 from pipeline.networks import ImageNetwork, build_network, example_inputs, load_network
 from pipeline.results import NetworkResult, PreparedData
@@ -27,7 +27,9 @@ def folded(student: NetworkResult, data: PreparedData) -> tuple[nn.Module, dict[
     return plain, architecture
 
 
-def rounded_network(network: nn.Module, data: PreparedData, device: torch.device, seed: int) -> RoundedNetwork:
+def rounded_network(
+    network: nn.Module, data: PreparedData, device: torch.device, seed: int, granularity: Granularity
+) -> RoundedNetwork:
     """`network` with its first ranges: extremes over batches of training samples, averaged."""
     network.eval()
     places = rounding_places(network, tuple(tensor.to(device) for tensor in example_inputs(data)))
@@ -44,4 +46,4 @@ def rounded_network(network: nn.Module, data: PreparedData, device: torch.device
     for batch in evaluation_batches(data, rows, BATCH, seed, None, 0):
         watched(network, to_device(batch, device).inputs, look)
         batches += 1
-    return RoundedNetwork(network, places, ends[0] / batches, ends[1] / batches)
+    return RoundedNetwork(network, places, ends[0] / batches, ends[1] / batches, granularity)

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.aware.rounding import RoundedNetwork
+from pipeline.aware.rounding import Granularity, RoundedNetwork
 from pipeline.aware.start import folded, rounded_network
 from pipeline.context import RunContext
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
@@ -24,13 +24,15 @@ def train_aware(
     settings: AwareSettings,
     distilling: DistillSettings,
     context: RunContext,
+    granularity: Granularity = "per-channel",
 ) -> NetworkResult:
     """`student` without batch normalisation, trained on while weights and activations are rounded to 8 bits (Jacob et
     al. 2018, section 3; ranges are learned: Esser et al. 2020), with the soft targets and labels that it was distilled
     with, or those of the float student itself.
 
-    The weights are as they are before rounding: every quantizer rounds them alike. `ranges_file` holds the learned
-    ranges by place of the forward pass (`pipeline.aware.rounding`). Raises InputError for texts.
+    The weights are as they are before rounding: every quantizer rounds them alike, with scales of `granularity`.
+    `ranges_file` holds the learned ranges by place of the forward pass (`pipeline.aware.rounding`). Raises InputError
+    for texts.
     """
     if data.task != "image-classification":
         raise InputError(
@@ -52,7 +54,7 @@ def train_aware(
         network, architecture = folded(student, data)
         network = network.to(device)
         answers = teacher_answers(data, student if own else teacher, cache, tuned, device, context.seed)
-        rounded = rounded_network(network, data, device, context.seed).to(device)
+        rounded = rounded_network(network, data, device, context.seed, granularity).to(device)
         schedule = replace(student_schedule(data, tuned, context.seed, answers), compute=context.compute)
         outcome = fit(rounded, data, LearnAnswers(tuned, answers), schedule, meter, folder)
         ranges = folder / "ranges.json"
@@ -71,6 +73,7 @@ def train_aware(
         "settings": settings,
         "distilling": tuned.model_dump(exclude={"compare_naive", "transfer"}),
         "compute": context.compute,
+        "granularity": granularity,
     }
     schedule = student_schedule(data, tuned, context.seed)
     total = samples_of(data, settings.epochs) + schedule.transfer * settings.epochs

@@ -25,11 +25,16 @@ class SensitivitySettings(Strict):
 class QuantizeSettings(Strict):
     """What is done for the accuracy of static INT8 files; by default the student is quantized as it is.
 
-    `correct_biases`: takes back what rounding shifts in the mean of each channel, without training. `max_drop`: points
-    that a file may be less accurate than the float file, on the validation split; as few layers as that takes stay in
-    float. It needs their `sensitivity`, which may be asked for by itself.
+    Repairs without training, in this order. `equalize`: channels between two convolutions fill the range that they
+    share. `round`: each weight goes to the `nearest` of its 255 levels, or `adaround` learns whether it goes up or
+    down. `correct_biases`: takes back what rounding shifts in the mean of each channel.
+
+    `max_drop`: points that a file may be less accurate than the float file, on the validation split; as few layers as
+    that takes stay in float. It needs their `sensitivity`, which may be asked for by itself.
     """
 
+    equalize: bool = False
+    round: Literal["nearest", "adaround"] = "nearest"
     correct_biases: bool = False
     aware: AwareSettings | None = None
     sensitivity: SensitivitySettings | None = None
@@ -40,10 +45,18 @@ class QuantizeSettings(Strict):
         """How sensitivity is measured; None where nobody asks."""
         return self.sensitivity or (None if self.max_drop is None else SensitivitySettings())
 
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """What is repaired without training, by the settings' names."""
+        asked = {"equalize": self.equalize, "round": self.round != "nearest", "correct_biases": self.correct_biases}
+        return tuple(name for name, wanted in asked.items() if wanted)
+
     @model_validator(mode="after")
-    def _one_repair(self) -> "QuantizeSettings":
-        if self.correct_biases and self.aware is not None:
-            raise ValueError("correct_biases: quantize.aware learns its biases; remove one of the two")
+    def _trained_or_repaired(self) -> "QuantizeSettings":
+        learned = {"equalize": "ranges", "round": "weights", "correct_biases": "biases"}
+        if self.aware is not None and self.repairs:
+            name = self.repairs[0]
+            raise ValueError(f"{name}: quantize.aware learns its {learned[name]}; remove one of the two")
         return self
 
 

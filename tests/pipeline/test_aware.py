@@ -24,11 +24,12 @@ from pipeline.quantize.onnx import quantize_onnx
 from pipeline.quantize.tflite import quantize_tflite
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
-from pipeline.settings.release import AwareSettings
+from pipeline.settings.release import AwareSettings, QuantizeSettings
 from targets.profile import Quantization
 from tests.pipeline.quantized import FEW, activation_scales, calibrated, likeness, scores_of
 
 STATIC = Quantization(scheme="int8-static")
+CORRECTED = QuantizeSettings(correct_biases=True)
 DISTILLING = DistillSettings(mode="online", batch_size=32)
 
 
@@ -171,7 +172,7 @@ def test_the_rounded_network_says_what_the_file_says(
 def test_a_repaired_student_has_other_biases_and_the_same_structure(
     image_student: NetworkResult, digits: PreparedData, session_context: RunContext
 ) -> None:
-    repaired = repair(digits, image_student, session_context)
+    repaired = repair(digits, image_student, CORRECTED, session_context)
     network, _ = folded(image_student, digits)
     for (name, before), (other, after) in zip(
         network.named_parameters(), load_network(repaired).named_parameters(), strict=True
@@ -188,5 +189,5 @@ def test_texts_are_refused(
     with pytest.raises(InputError, match="dynamic INT8"):
         train_aware(reviews, text_student, text_student, None, AwareSettings(), DISTILLING, context)
     with pytest.raises(InputError, match="convolutional"):
-        repair(reviews, text_student, context)
+        repair(reviews, text_student, CORRECTED, context)
     assert not example_inputs(reviews)[0].is_floating_point()
