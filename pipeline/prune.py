@@ -138,7 +138,7 @@ def _rebuilt(network: nn.Module, architecture: dict[str, Any]) -> nn.Module:
 
 def _name(student: NetworkResult, settings: PruneSettings) -> str:
     if settings.goal is None:
-        return f"{student.name} pruned to {settings.layers} layers"
+        return f"{student.name} pruned to {settings.layers} layer{'s' if settings.layers != 1 else ''}"
     goal, asked = settings.goal
     if goal == "macs":
         return f"{student.name} pruned to {100 * asked:g}%"

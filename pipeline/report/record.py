@@ -19,6 +19,7 @@ from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit
 from pipeline.report.explanation import explanation, explanation_notes
 from pipeline.report.figures import COUNTED, NOT_FASTER, ROLES, accuracy_figure, confusion, figure, per_class
+from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
 from pipeline.results import (
     LatencyFigures,
     NetworkResult,
@@ -57,7 +58,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "data": _data(run.data),
         "teacher_onnx_size": figure(run.teacher_onnx_bytes, "bytes", COUNTED),
         "networks": networks,
-        "pruning": _pruning(run.students),
+        "pruning": pruning(run, recipe.prune),
         "vocabulary": _vocabulary(run.students),
         "files": [_file(file, run, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
@@ -65,7 +66,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "explanation": explanation(run),
         "host": _host(),
         "budgets": budgets.model_dump(mode="json"),
-        "notes": [*_notes(run), *explanation_notes(run, budgets), *run.notes],
+        "notes": [*_notes(run), *pruning_notes(run), *explanation_notes(run, budgets), *run.notes],
         "provenance": _provenance(recipe, profile),
     }
 
@@ -113,20 +114,12 @@ def _host() -> dict[str, Any]:
     return {"cpu": machine.cpu, "isa": list(machine.isa)}
 
 
-def _pruning(students: tuple[NetworkResult, ...]) -> dict[str, Any] | None:
-    """The student before and after pruning; None where nothing was pruned."""
-    pair = _made_by(students, "pruned")
-    if pair is None:
-        return None
-    return {**_shrunk(*pair), "macs": _sides("multiply-accumulates", pair[0].macs, pair[1].macs)}
-
-
 def _vocabulary(students: tuple[NetworkResult, ...]) -> dict[str, Any] | None:
     """The student before and after word pieces were left out; None where all were kept."""
     pair = _made_by(students, "trimmed")
     if pair is None:
         return None
-    return {**_shrunk(*pair), "pieces": _sides("word pieces", *map(vocabulary_size, pair))}
+    return {**_shrunk(*pair), "pieces": sides("word pieces", *map(vocabulary_size, pair))}
 
 
 def _made_by(students: tuple[NetworkResult, ...], role: Role) -> tuple[NetworkResult, NetworkResult] | None:
@@ -136,15 +129,9 @@ def _made_by(students: tuple[NetworkResult, ...], role: Role) -> tuple[NetworkRe
 
 def _shrunk(before: NetworkResult, after: NetworkResult) -> dict[str, Any]:
     return {
-        "parameters": _sides("parameters", before.parameters, after.parameters),
+        "parameters": sides("parameters", before.parameters, after.parameters),
         "accuracy": {"before": accuracy_figure(before.accuracy), "after": accuracy_figure(after.accuracy)},
     }
-
-
-def _sides(unit: str, before: int | None, after: int | None) -> dict[str, Any] | None:
-    if before is None or after is None:
-        return None
-    return {"before": figure(before, unit, COUNTED), "after": figure(after, unit, COUNTED)}
 
 
 def _file(file: TargetFile, run: RunResult, profile: Profile, labels: np.ndarray) -> dict[str, Any]:
@@ -174,7 +161,7 @@ def _file(file: TargetFile, run: RunResult, profile: Profile, labels: np.ndarray
         "confusion": confusion(judged.scores, labels, run.data.labels) if file.shipped else None,
         "calibration": _calibration(export.calibration_manifest),
         "notes": list(export.notes),
-        "measured": _measured(file, beside, profile),
+        "measured": _measured(file, beside, run, profile),
     }
 
 
@@ -203,11 +190,11 @@ def _calibration(manifest: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> dict[str, Any] | None:
+def _measured(file: TargetFile, beside: TargetFile | None, run: RunResult, profile: Profile) -> dict[str, Any] | None:
     latency = file.latency
     if latency is None:
         return None
-    source, notes = latency.source, list(latency.notes)
+    source, notes = latency.source, [*latency.notes, *pace_notes(file.pace, run)]
     speedup = beside.latency.p50 / latency.p50 if beside and beside.latency else None
     if beside and beside.latency and speedup is not None and speedup <= 1:
         notes.append(
@@ -225,6 +212,7 @@ def _measured(file: TargetFile, beside: TargetFile | None, profile: Profile) -> 
         "cold_start": figure(latency.cold_start_ms, "ms", source),
         "peak_memory": figure(latency.peak_mem_mb, "MB", source),
         "times_faster_than_float32": None if speedup is None else figure(speedup, "times", source),
+        "beside_unpruned": pace_figures(file.pace),
         "samples": {"values": _samples(latency), "unit": "ms", "source": source},
         "notes": notes,
     }
