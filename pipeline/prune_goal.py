@@ -60,7 +60,7 @@ def choose_pruning(
     assert goal == "size_mb" or goal == "latency", "the others are counted"
     whole = shipping.make(student, context)
     timed = goal == "latency"
-    machine = describe_machine().label if timed else None
+    machine = scale.from_first(describe_machine().label) if timed else None  # the first measures for all
 
     def make(folder: Path, key: str, meter: Meter) -> PruningChoice:
         device = prepare_torch(context)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import InputError
-from pipeline.networks import ImageNetwork, TextNetwork, count_macs, count_parameters, example_inputs
+from pipeline.networks import ImageNetwork, TextNetwork, count_macs, count_parameters, device_of, example_inputs
 from pipeline.pruning.bert import thin_bert_to, thinner_bert
 from pipeline.pruning.channels import thin_channels_to, thinner_channels
 from pipeline.results import PreparedData
@@ -32,7 +32,7 @@ def ladder(
     """The rungs from the top, which is `network` as it is, or left with `settings.layers`. `network`, in whose `grad`
     stands what the importance asks for, is thinned in place and is that of the last rung given."""
     torch.manual_seed(seed)  # of random importance
-    inputs = tuple(tensor.to(_device(network)) for tensor in example_inputs(data))
+    inputs = tuple(tensor.to(device_of(network)) for tensor in example_inputs(data))
     if isinstance(network, ImageNetwork):
         rungs = thinner_channels(network, inputs, architecture, settings)
     else:
@@ -52,7 +52,7 @@ def thin_to(
     if isinstance(network, ImageNetwork):
         if "shapes" not in wanted:
             return architecture
-        inputs = tuple(tensor.to(_device(network)) for tensor in example_inputs(data))
+        inputs = tuple(tensor.to(device_of(network)) for tensor in example_inputs(data))
         return thin_channels_to(network, inputs, wanted, settings)
     assert isinstance(network, TextNetwork)
     return thin_bert_to(network, architecture, wanted, settings)
@@ -91,6 +91,3 @@ def refusal(settings: PruneSettings, least: str) -> str:
     multiples = f"with channels in multiples of {settings.round_to} at least {least} is left"
     return f"prune.{name} {asked:g} can't be reached: {multiples}; raise prune.{name} or lower prune.round_to"
 
-
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device
