@@ -90,4 +90,3 @@ def refusal(settings: PruneSettings, least: str) -> str:
     name, asked = settings.goal
     multiples = f"with channels in multiples of {settings.round_to} at least {least} is left"
     return f"prune.{name} {asked:g} can't be reached: {multiples}; raise prune.{name} or lower prune.round_to"
-
