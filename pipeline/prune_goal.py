@@ -58,6 +58,8 @@ def choose_pruning(
     assert settings.goal is not None
     goal, asked = settings.goal
     assert goal == "size_mb" or goal == "latency", "the others are counted"
+    macs = student.macs
+    assert macs is not None, "a PyTorch network's are counted"
     whole = shipping.make(student, context)
     timed = goal == "latency"
     machine = scale.from_first(describe_machine().label) if timed else None  # the first measures for all
@@ -76,18 +78,21 @@ def choose_pruning(
                 found = max(compare_pace(*pair, shipping.measure, scratch).share for pair in pairs)
             else:
                 found = _megabytes(files)
-            meter.advance(note=f"{rungs[number].macs / rungs[0].macs:.0%} of the MACs: {told(goal, found)}")
+            meter.advance(note=f"{rungs[number].macs / macs:.0%} of the MACs: {told(goal, found)}")
             return found
 
         amounts = [float(counted(rung, goal)) for rung in rungs]
-        top, slope = (1.0, 1 / amounts[0]) if timed else (_megabytes(whole), BYTES[shipping.scheme] / 1e6)
+        top, slope = (1.0, 1 / macs) if timed else (_megabytes(whole), BYTES[shipping.scheme] / 1e6)
         with scale.apart():
+            if settings.layers is not None:  # the first rung is not the student any more
+                top = cost(0)
             tried = first_within(cost, amounts, top, asked, slope)
         *_, (rung, found) = tried.items()
         if found > asked:
             raise InputError(refusal(settings, told(goal, found)))
-        macs_left = rungs[rung].macs / rungs[0].macs
-        return PruningChoice(key, goal, asked, found, rung, macs_left, tuple(sorted(tried.items())), machine)
+        return PruningChoice(
+            key, goal, asked, found, rung, rungs[rung].macs / macs, tuple(sorted(tried.items())), machine
+        )
 
     inputs = {
         "data": data.fingerprint,

@@ -102,6 +102,18 @@ def test_a_choice_is_measured_once(
     assert len(asked) > measured
 
 
+def test_layers_that_go_may_be_enough(
+    reviews: PreparedData, text_student: NetworkResult, context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = paced(monkeypatch)
+    bert = replace(text_student, macs=count_macs(load_network(text_student), example_inputs(reviews)))
+    settings = PruneSettings(layers=1, latency=0.7, importance="magnitude_l2")
+    choice = chosen(reviews, bert, settings, shipping(no_files(reviews)), context)
+    assert choice.rung == 0
+    assert choice.macs_left == pytest.approx(0.5, abs=0.01)
+    assert len(asked) == 2
+
+
 def test_a_latency_that_no_architecture_has_is_refused(
     digits: PreparedData, student: NetworkResult, context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
