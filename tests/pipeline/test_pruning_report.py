@@ -21,7 +21,8 @@ def run(digits: PreparedData, tmp_path: Path) -> RunResult:
 
 
 def report_of(run: RunResult, **prune: object) -> dict[str, Any]:
-    return make_report(run, releases.recipe(prune=prune), load_profile("pixel8"), Budgets())
+    student = {"family": "mobilenetv2", "weights": "none" if prune.get("when") != "before" else "imagenet.pth"}
+    return make_report(run, releases.recipe(prune=prune, student=student), load_profile("pixel8"), Budgets())
 
 
 def page_of(report: dict[str, Any]) -> str:
