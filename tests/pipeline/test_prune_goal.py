@@ -26,6 +26,11 @@ ORT = RuntimeOptions("onnxruntime")
 FAST = Measure(warmup=1, min_runs=1, min_seconds=0)
 
 
+@pytest.fixture(autouse=True)
+def fewer_rungs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.pruning.channels.STEPS", 16)
+
+
 @pytest.fixture(scope="module")
 def student(digits: PreparedData, image_student: NetworkResult) -> NetworkResult:
     return replace(image_student, macs=count_macs(load_network(image_student), example_inputs(digits)))
@@ -76,7 +81,7 @@ def test_the_first_architecture_whose_worst_file_is_fast_enough_is_chosen(
     asked = paced(monkeypatch)
     settings = PruneSettings(latency=0.6, importance="magnitude_l2", round_to=4, recovery_epochs=0)
     choice = chosen(digits, student, settings, shipping(no_files(digits)), context)
-    assert 0.57 < choice.predicted <= 0.6
+    assert 0.5 < choice.predicted <= 0.6
     assert choice.predicted == pytest.approx(1.1 * (0.2 + 0.8 * choice.macs_left))
     assert len(asked) <= 2 * 6
     pruned = prune(digits, student, student, None, settings, ONLINE, context, choice)
@@ -136,7 +141,7 @@ def test_a_size_is_that_of_the_file_itself(digits: PreparedData, student: Networ
     choice = chosen(digits, student, settings, shipping(onnx_files(digits)), context)
     pruned = prune(digits, student, student, None, settings, ONLINE, context, choice)
     file = export_onnx(digits, pruned, 20, None, context)
-    assert 0.7 < choice.predicted <= 0.8
+    assert 0.6 < choice.predicted <= 0.8
     assert file.bytes / 1e6 == pytest.approx(choice.predicted, rel=0.005)
     assert len(choice.tried) <= 5
     assert choice.machine is None
