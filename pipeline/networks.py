@@ -61,8 +61,9 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
 
     - `kind: timm`: model, width, classes, input_size, mean, std; `shapes` of a pruned body
       (`reshape_body`), `dropout` before the classifier, `folded` normalisations (`pipeline.aware.fold`);
-    - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels, and the
-      names of parameters that training leaves alone (`frozen`);
+    - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels, the names of
+      parameters that training leaves alone (`frozen`), and the feed-forward `units` of each layer of a BERT where
+      pruning left more in one than in another;
     - `kind: onnx` and `kind: keras`: a file of another framework (`pipeline.teachers.file_network`): name, suffix,
       sha256, bytes, parameters, classes, mean, std, outputs;
     - `kind: ensemble`: members (architectures), weights, temperature, combine;
@@ -107,7 +108,12 @@ def _transformer(architecture: dict[str, Any]) -> nn.Module:
         id2label=names,
         label2id={name: index for index, name in names.items()},
     )
-    return AutoModelForSequenceClassification.from_config(config)
+    model = AutoModelForSequenceClassification.from_config(config)
+    for number, units in enumerate(architecture.get("units", [])):
+        layer = model.bert.encoder.layer[number]
+        layer.intermediate.dense = nn.Linear(config.hidden_size, units)
+        layer.output.dense = nn.Linear(units, config.hidden_size)
+    return model
 
 
 def timm_body(model: str, classes: int, width: float = 1.0) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.packages import require_extra
@@ -9,12 +10,15 @@ from pipeline.recipe import Recipe
 from pipeline.results import Format
 from pipeline.settings.data import DataSettings, TransferSettings
 from pipeline.settings.distill import Ramp
+from pipeline.settings.prune import PruneSettings
 from pipeline.settings.release import QuantizeSettings
 from pipeline.slow import known_slow
 from pipeline.student import StudentFamily, student_family
 from pipeline.training.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
 from targets.runtimes.base import RuntimeOptions
+
+PRUNABLE = ("tinybert",)  # besides the families that timm makes
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,32 @@ class Plan:
     family: StudentFamily
     targets: tuple[TargetPlan, ...]
 
+    @property
+    def sharing(self) -> tuple[tuple[TargetPlan, ...], ...]:
+        """The targets by the student that they get: one for all, but where pruning has a goal that files tell, those
+        together whose files tell the same."""
+        if not self.recipe.prune.measured:
+            return (self.targets,)
+        groups: dict[str, list[TargetPlan]] = {}
+        for target in self.targets:
+            told = repr(sorted(pruned_for(target, self.recipe.prune).items()))
+            groups.setdefault(told, []).append(target)
+        return tuple(map(tuple, groups.values()))
+
+
+def pruned_for(target: TargetPlan, settings: PruneSettings) -> dict[str, Any]:
+    """All of `target` that decides how far a student is pruned for a goal that files tell."""
+    decides: dict[str, Any] = {
+        "formats": [file.format for file in target.files],
+        "quantization": target.quantization,
+        "opset": target.profile.export.opset,
+        "sequence_length": target.sequence_length,
+        "isa": target.profile.isa,
+    }
+    if settings.goal is not None and settings.goal[0] == "latency":
+        decides |= {"options": [file.options for file in target.files], "measure": target.profile.measure}
+    return decides
+
 
 def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
     """The plan for the targets `names` (ids or paths of profiles), or the recipe's own if none are named.
@@ -66,11 +96,29 @@ def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
     if len(set(ids)) != len(ids):
         raise InputError(f"two profiles have the same id: {', '.join(ids)}; a bundle's folder is named for it")
     family = student_family(recipe.student.family, recipe.task)
+    _refuse_unprunable(recipe, family, profiles)
     if recipe.explain is not None:
         require_extra("captum", "explain")
     if recipe.tracking is not None:
         check_tracker(recipe.tracking)
     return Plan(recipe, family, tuple(_plan_target(recipe, family, profile) for profile in profiles))
+
+
+def _refuse_unprunable(recipe: Recipe, family: StudentFamily, profiles: Sequence[Profile]) -> None:
+    if not recipe.prune.prunes:
+        return
+    if family.timm is None and family.name not in PRUNABLE:
+        raise InputError(
+            f"prune: student {family.name} can't be pruned; prunable are the timm families and {', '.join(PRUNABLE)}: "
+            "remove prune, and make it smaller by its own settings"
+        )
+    if recipe.prune.goal is not None and recipe.prune.goal[0] == "latency":
+        for profile in profiles:
+            if profile.measure.where != "host":
+                raise InputError(
+                    f"prune.latency is measured on this host, target {profile.id} says measure.where: "
+                    f"{profile.measure.where}; use prune.macs"
+                )
 
 
 def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> TargetPlan:
@@ -154,14 +202,9 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
     rows.append(("distill", f"{plan.family.name}{shape}, {soft}", every))
     if distill.compare_naive:
         rows.append(("naive", "the same student and training without the teacher", every))
-    if recipe.prune.macs < 1:
-        rows.append(
-            (
-                "prune",
-                f"to {recipe.prune.macs:.0%} of the MACs, {recipe.prune.recovery_epochs} epochs to recover",
-                every,
-            )
-        )
+    if recipe.prune.prunes:
+        for group in plan.sharing:
+            rows.append(("prune", _describe_pruning(recipe.prune), ", ".join(t.profile.id for t in group)))
     if recipe.text.vocabulary == "task":
         often = f" at least {recipe.text.least_count} times" if recipe.text.least_count > 1 else ""
         rows.append(
@@ -206,6 +249,18 @@ def _describe_repairs(settings: QuantizeSettings) -> str:
         "correct_biases": "biases take back what 8 bits shift in the mean",
     }
     return "; ".join(told[name] for name in settings.repairs)
+
+
+def _describe_pruning(prune: PruneSettings) -> str:
+    parts = [] if prune.layers is None else [f"to {prune.layers} layers"]
+    if prune.goal is not None:
+        goal, asked = prune.goal
+        of = {"macs": "the MACs", "params": "the parameters", "latency": "the latency, measured"}.get(goal)
+        parts.append(f"to {asked:.0%} of {of}" if of else f"to {asked:g} MB, measured")
+    if prune.when == "before":
+        return f"{' and '.join(parts)}, before it is distilled"
+    cuts = f", in {prune.steps} steps" if prune.schedule == "gradual" else ""
+    return f"{' and '.join(parts)}{cuts}, {prune.recovery_epochs} epochs to recover"
 
 
 def _source(settings: DataSettings | TransferSettings) -> str:

@@ -1,37 +1,29 @@
-"""Structured pruning: whole channels of convolutions, whole heads and feed-forward units of a BERT, then a
-short recovery with the student's own loss."""
+"""Structured pruning as a stage: the student thinned to its goal and trained again with its own loss, or its start
+thinned before it is distilled. `pipeline.pruning` knows what goes."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.context import RunContext
-from pipeline.data.batches import evaluation_batches
-from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
-from pipeline.errors import InputError
-from pipeline.networks import (
-    ImageNetwork,
-    TextNetwork,
-    body_shapes,
-    build_network,
-    count_macs,
-    example_inputs,
-    load_network,
-)
+from pipeline.distill.answers import student_schedule
+from pipeline.distill.start import start_student
+from pipeline.networks import build_network, load_network
 from pipeline.progress import Meter
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.pruning.descent import Learning, descend, judging, recovery
+from pipeline.pruning.importance import gather_gradients
+from pipeline.pruning.ladder import Rung, thin_to
+from pipeline.pruning.schedule import cutting_points, epochs_between
+from pipeline.results import CacheResult, EpochRecord, NetworkResult, PreparedData, PruningChoice
 from pipeline.settings.distill import DistillSettings
-from pipeline.settings.student import PruneSettings
-from pipeline.training.fit import deterministic, fit, network_result, prepare_torch, samples_of, to_device
-from pipeline.training.schedule import Moment, Objective, Schedule
-
-STEPS = 40  # into which the thinning of channels is cut: how near the result comes to the share asked for
-DEEPEST = 0.9  # of a layer's channels that may go
-JUDGES = 512  # training samples that judge what may go
+from pipeline.settings.prune import RECOVERING, PruneSettings
+from pipeline.settings.student import StudentSettings
+from pipeline.student import student_architecture, student_name
+from pipeline.training.fit import Fit, fit, network_result, prepare_torch, samples_of
+from pipeline.weights import weights_identity
 
 
 def prune(
@@ -42,143 +34,127 @@ def prune(
     settings: PruneSettings,
     distilling: DistillSettings,
     context: RunContext,
+    choice: PruningChoice | None = None,
 ) -> NetworkResult:
-    """Thins `student` to `settings.macs` of its multiply-accumulates and trains it again for the recovery
-    epochs with soft targets and labels, as it was distilled, transfer set and all. A share of 1 gives the student back.
+    """Thins `student` to the goal of `settings` and trains it again for the recovery epochs with soft targets and
+    labels, as it was distilled, transfer set and all; gradually, it is trained after each of several cuts. Without a
+    goal the student comes back. What a measured goal asks for is `choice`, made by `pipeline.prune_goal`.
 
-    The notes give parameters, MACs and accuracy before and after. Raises InputError where the share can't be
-    reached with channels in multiples of `round_to`.
+    A start (`start_of`) is thinned by the gradients of labels and not trained. The notes give parameters, MACs and
+    accuracy before and after. Raises InputError where the goal can't be reached with channels in multiples of
+    `round_to`.
     """
-    if settings.macs == 1.0:
+    if not settings.prunes:
         return student
-    tuned = distilling.model_copy(update={"epochs": settings.recovery_epochs, "learning_rate": settings.learning_rate})
+    before, tuned = settings.when == "before", recovery(distilling, settings)
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
-        answers = teacher_answers(data, teacher, cache, distilling, device, context.seed)
-        objective = LearnAnswers(distilling, answers)
-        network = load_network(student).to(device)
-        schedule = replace(student_schedule(data, tuned, context.seed, answers), compute=context.compute)
-        _gather_gradients(network, data, objective, schedule, device)
-        if isinstance(network, ImageNetwork):
-            architecture = _thin_channels(network, data, student, settings)
+        learning = judging(data, teacher, cache, settings, distilling, context, device)
+        network, rungs = descend(data, student, learning, settings, context, device, choice)
+        if settings.schedule == "gradual":
+            network, architecture, outcome = _cut_gradually(
+                data, student, rungs, learning, settings, device, meter, folder
+            )
         else:
-            architecture = _thin_bert(network, student, settings)
-        # Built anew from its description, so that what is trained is what will be loaded.
-        thin = build_network(architecture)
-        thin.load_state_dict(network.state_dict())
-        outcome = fit(thin.to(device), data, objective, schedule, meter, folder)
+            architecture = rungs[-1].architecture
+            network = _rebuilt(network, architecture).to(device)
+            outcome = fit(network, data, *learning, meter, folder)
         result = network_result(
-            thin, data, outcome, folder=folder, key=key, role="pruned",
-            name=f"{student.name} pruned to {100 * settings.macs:g}%", architecture=architecture, meter=meter,
+            network, data, outcome, folder=folder, key=key, role="pruned", name=_name(student, settings),
+            architecture=architecture, meter=meter,
         )  # fmt: skip
-        return _with_notes(result, student)
+        return replace(result, notes=(*student.notes, _note(student, result, before)))
 
     inputs = {
         "data": data.fingerprint,
         "student": student.fingerprint,
-        "teacher": teacher.fingerprint,
-        "settings": settings,
+        "teacher": None if before else teacher.fingerprint,
+        "settings": settings.model_dump(exclude=set(RECOVERING) if before else set()),
+        "choice": None if choice is None else choice.fingerprint,
         "distilling": tuned.model_dump(exclude={"compare_naive", "transfer"}),
         "compute": context.compute,
     }
     recovering = student_schedule(data, tuned, context.seed)
-    total = samples_of(data, settings.recovery_epochs) + recovering.transfer * settings.recovery_epochs
+    total = samples_of(data, tuned.epochs) + recovering.transfer * tuned.epochs
     return context.stage("prune", inputs, NetworkResult, make, total=total, unit="samples", together=True)
 
 
-def _with_notes(result: NetworkResult, before: NetworkResult) -> NetworkResult:
-    macs = f"{before.macs:,} -> {result.macs:,}" if before.macs and result.macs else "unknown"
-    note = (
-        f"parameters {before.parameters:,} -> {result.parameters:,}, multiply-accumulates {macs}, accuracy "
-        f"{100 * before.accuracy.value:.2f}% -> {100 * result.accuracy.value:.2f}%"
+def start_of(
+    data: PreparedData, teacher: NetworkResult, student: StudentSettings, context: RunContext
+) -> NetworkResult:
+    """What `student` starts from, untrained, to be thinned before it is distilled."""
+    architecture = student_architecture(student, data, teacher)
+
+    def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
+        device = prepare_torch(context)
+        network = start_student(architecture, student, teacher, context.seed, data).to(device)
+        return network_result(
+            network, data, Fit((), None, 0.0), folder=folder, key=key, role="student",
+            name=student_name(student, architecture), architecture=architecture, meter=meter,
+        )  # fmt: skip
+
+    inputs = {
+        "data": data.fingerprint,
+        "teacher": None if student.start == "random" else teacher.fingerprint,
+        "architecture": architecture,
+        "student": student,
+        "weights": weights_identity(student),
+    }
+    total = len(data.rows("test"))
+    return context.stage("start", inputs, NetworkResult, make, total=total, unit="samples", title="student's start")
+
+
+def _cut_gradually(
+    data: PreparedData, student: NetworkResult, rungs: list[Rung], learning: Learning, settings: PruneSettings,
+    device: torch.device, meter: Meter, folder: Path,
+) -> tuple[nn.Module, dict[str, Any], Fit]:  # fmt: skip
+    """Several cuts down to the last of `rungs`, each of what matters least then, with training between them: the
+    network, its architecture and how its training went. A training that was killed is found by its cut's number; the
+    cuts themselves are made again, from the same weights."""
+    objective, schedule = learning
+    network, architecture = load_network(student), dict(student.architecture)
+    curve: list[EpochRecord] = []
+    best: int | None = None
+    outcome = Fit((), None, student.validation_accuracy)
+    trained = epochs_between(settings.steps, settings.recovery_epochs)
+    for number, rung in enumerate(cutting_points(rungs, settings.steps)):
+        gather_gradients(network.to(device), data, objective, schedule, settings.importance, device)
+        architecture = thin_to(network, data, architecture, rung.architecture, settings, schedule.seed)
+        network = _rebuilt(network, architecture).to(device)
+        phase = replace(schedule, epochs=trained[number], phase=f"cut {number + 1}", begin=len(curve))
+        outcome = fit(network, data, objective, phase, meter, folder)
+        best = None if outcome.best_epoch is None else outcome.best_epoch + len(curve)
+        curve += [replace(record, epoch=record.epoch + len(curve)) for record in outcome.curve]
+    return network, architecture, Fit(tuple(curve), best, outcome.validation_accuracy)
+
+
+def _rebuilt(network: nn.Module, architecture: dict[str, Any]) -> nn.Module:
+    """Anew from its description, so that what is trained is what will be loaded."""
+    thin = build_network(architecture)
+    thin.load_state_dict(network.state_dict())
+    return thin
+
+
+def _name(student: NetworkResult, settings: PruneSettings) -> str:
+    if settings.goal is None:
+        return f"{student.name} pruned to {settings.layers} layer{'s' if settings.layers != 1 else ''}"
+    goal, asked = settings.goal
+    if goal == "macs":
+        return f"{student.name} pruned to {100 * asked:g}%"
+    return (
+        f"{student.name} pruned to "
+        + {
+            "params": f"{100 * asked:g}% of its parameters",
+            "latency": f"{100 * asked:g}% of its latency",
+            "size_mb": f"{asked:g} MB",
+        }[goal]
     )
-    return replace(result, notes=(*before.notes, note))
 
 
-def _thin_channels(
-    network: ImageNetwork, data: PreparedData, student: NetworkResult, settings: PruneSettings
-) -> dict[str, object]:
-    """Removes the channels whose weights are smallest over the whole network, dependent layers together
-    (Fang et al. 2023, DepGraph), until the share is reached. Changes `network`; gives its new
-    architecture."""
-    import torch_pruning
-
-    body: Any = network.body
-    device = next(body.parameters()).device
-    inputs = tuple(tensor.to(device) for tensor in example_inputs(data))
-    before = count_macs(network, inputs)
-    classifier = body.get_classifier()
-    pruner = torch_pruning.pruner.BasePruner(
-        body,
-        inputs[0],
-        # Not normalised by layer: a channel's part in the loss compares over the whole network.
-        importance=torch_pruning.importance.GroupTaylorImportance(normalizer=None),
-        global_pruning=True,
-        pruning_ratio=DEEPEST,
-        max_pruning_ratio=DEEPEST,
-        iterative_steps=STEPS,
-        ignored_layers=list(classifier) if isinstance(classifier, tuple) else [classifier],
-        round_to=settings.round_to,
-    )
-    for _ in range(STEPS):
-        pruner.step()
-        left = count_macs(network, inputs)
-        if left <= settings.macs * before:
-            return {**student.architecture, "shapes": body_shapes(body)}
-    raise InputError(
-        f"prune.macs {settings.macs:g} can't be reached: with channels in multiples of {settings.round_to} at least "
-        f"{left / before:.2f} is left; raise prune.macs or lower prune.round_to"
-    )
-
-
-def _thin_bert(network: nn.Module, student: NetworkResult, settings: PruneSettings) -> dict[str, object]:
-    """Removes the same number of heads and of feed-forward units from each layer: those whose removal
-    changes the loss least. Changes `network`; gives its new architecture."""
-    assert isinstance(network, TextNetwork)
-    transformer: Any = network.transformer
-    config: dict[str, Any] = dict(student.architecture["config"])  # type: ignore[call-overload]
-    heads = max(1, round(settings.macs * config["num_attention_heads"]))
-    units = settings.round_to * max(1, round(settings.macs * config["intermediate_size"] / settings.round_to))
-    gone: dict[str, list[int]] = {}
-    for number, layer in enumerate(transformer.bert.encoder.layer):
-        by_head = _importance(layer.attention.output.dense.weight).view(config["num_attention_heads"], -1).sum(1)
-        gone[str(number)] = sorted(by_head.argsort(stable=True)[: len(by_head) - heads].tolist())
-        by_unit = _importance(layer.output.dense.weight)
-        kept = by_unit.argsort(stable=True, descending=True)[:units].sort().values
-        _keep_units(layer, kept)
-    network.zero_grad(set_to_none=True)
-    transformer.prune_heads({int(number): list(removed) for number, removed in gone.items()})
-    config["intermediate_size"] = min(units, config["intermediate_size"])
-    if any(gone.values()):
-        config["pruned_heads"] = gone
-    return {**student.architecture, "config": config}
-
-
-def _gather_gradients(
-    network: nn.Module, data: PreparedData, objective: Objective, schedule: Schedule, device: torch.device
-) -> None:
-    """Leaves in the parameters the gradient of the loss over a sample of the train split, in evaluation mode."""
-    network.zero_grad(set_to_none=True)
-    random = np.random.default_rng(schedule.seed)
-    rows = np.sort(random.permutation(data.rows("train"))[:JUDGES])
-    with deterministic():
-        for batch in evaluation_batches(data, rows, 32, schedule.seed, schedule.augmentation, view=0):
-            batch = to_device(batch, device)
-            (objective(network, batch, Moment(0, 0.0)) * len(batch.rows)).backward()
-
-
-def _importance(weight: Tensor) -> Tensor:
-    """Of each column: how much the loss changes, to first order, when the column goes (Molchanov et al.
-    2019)."""
-    assert weight.grad is not None
-    return (weight * weight.grad).sum(0).abs().detach().cpu()
-
-
-def _keep_units(layer: Any, kept: Tensor) -> None:
-    """Leaves the feed-forward units `kept` in a BERT layer."""
-    into, out = layer.intermediate.dense, layer.output.dense
-    kept = kept.to(into.weight.device)
-    into.weight, into.bias = nn.Parameter(into.weight[kept].detach()), nn.Parameter(into.bias[kept].detach())
-    out.weight = nn.Parameter(out.weight[:, kept].detach())
-    into.out_features = out.in_features = len(kept)
+def _note(before: NetworkResult, after: NetworkResult, untrained: bool) -> str:
+    macs = f"{before.macs:,} -> {after.macs:,}" if before.macs and after.macs else "unknown"
+    note = f"parameters {before.parameters:,} -> {after.parameters:,}, multiply-accumulates {macs}"
+    if untrained:
+        return f"{note}, pruned before it was distilled"
+    return f"{note}, accuracy {100 * before.accuracy.value:.2f}% -> {100 * after.accuracy.value:.2f}%"

@@ -13,9 +13,10 @@ from pydantic import Field, model_validator
 from pipeline.errors import InputError
 from pipeline.settings.data import DataSettings, ImageInput, TextInput
 from pipeline.settings.distill import DistillSettings, Ramp
+from pipeline.settings.prune import PruneSettings
 from pipeline.settings.release import CalibrationSettings, ExplainSettings, QuantizeSettings
 from pipeline.settings.search import SearchSettings
-from pipeline.settings.student import PruneSettings, StudentSettings
+from pipeline.settings.student import StudentSettings
 from pipeline.settings.teacher import FILE_FORMATS, STORED, EnsembleSettings, TeacherSettings
 from pipeline.settings.training import ComputeSettings
 from targets.profile import Budgets, Task
@@ -138,6 +139,24 @@ class Recipe(Strict):
             raise ValueError(f"explain: {self.teacher.model} holds answers, no network to be explained; remove explain")
         if files and explain.method == "integrated_gradients":
             raise ValueError(f"explain: {files[0]} has no gradients; use method: occlusion")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_pruned(self) -> "Recipe":
+        prune = self.prune
+        prune.refuse_for(self.task)
+        if prune.layers is not None and prune.layers > self.student.layers:
+            raise ValueError(f"prune.layers {prune.layers}: the student has {self.student.layers}")
+        if prune.importance == "hessian" and prune.when == "after" and self.distill.loss == "dist":
+            raise ValueError("prune.importance: hessian judges sample by sample, distill.loss: dist compares samples")
+        if prune.when == "before" and prune.prunes:
+            if self.student.weights == "none" and self.student.start == "random":
+                raise ValueError(
+                    "prune.when: before cuts what the student starts from, and it starts at random: give "
+                    "student.weights (images) or student.start (texts), or use when: after"
+                )
+            if self.distill.layers is not None:
+                raise ValueError("prune.when: before leaves other heads than distill.layers compares; use when: after")
         return self
 
     def _ask_for_logits_alone(self, teacher: str) -> None:

@@ -319,9 +319,42 @@ class LatencyFigures:
 
 
 @dataclass(frozen=True)
+class PruningChoice:
+    """How far a student is pruned for a goal that only files tell, in the worst file of a target: `size_mb`, or
+    `latency` as a share of the unpruned student's.
+
+    `rung`: of the student's ladder (`pipeline.pruning.ladder`), `macs_left` its share of the multiply-accumulates.
+    `predicted`: what files of that architecture have; `tried`: what those of other rungs had, measured on `machine`
+    (None for sizes).
+    """
+
+    fingerprint: str
+    goal: Literal["size_mb", "latency"]
+    asked: float
+    predicted: float
+    rung: int
+    macs_left: float
+    tried: tuple[tuple[int, float], ...]
+    machine: str | None
+
+
+@dataclass(frozen=True)
+class PrunedPace:
+    """A pruned student's file beside the unpruned student's, measured in turns: the median `share` of its latency, and
+    both medians in milliseconds."""
+
+    fingerprint: str
+    share: float
+    pruned_ms: float
+    whole_ms: float
+    rounds: int
+    machine: str
+
+
+@dataclass(frozen=True)
 class TargetFile:
     """All that is known of one file of one target. `shipped` files go into the bundle; the others (float32 beside
-    a quantized file) stand in the report."""
+    a quantized file) stand in the report. `pace`: of files that ship, where a share of latency was asked for."""
 
     export: ExportedFile
     accuracy: FileAccuracy
@@ -329,6 +362,7 @@ class TargetFile:
     shipped: bool
     coverage: Coverage | None = None
     operator_times: OperatorTimes | None = None
+    pace: PrunedPace | None = None
 
 
 @dataclass(frozen=True)
@@ -386,6 +420,8 @@ class RunResult:
     sensitivity: SensitivityResult | None = None  # of the layers in 8 bits, where the recipe asks
     mixed: MixedResult | None = None  # which of them stayed in float
     mixed_costs: tuple[MixedCosts, ...] = ()
+    start: NetworkResult | None = None  # what was pruned where that was not the student, but what it started from
+    pruning: PruningChoice | None = None  # where the goal was measured on files
 
 
 @dataclass(frozen=True)

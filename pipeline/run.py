@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,7 +32,10 @@ from pipeline.gate import Verdict, decide
 from pipeline.latency import measure_latency
 from pipeline.plan import FilePlan, Plan, TargetPlan
 from pipeline.progress import Reporter
-from pipeline.prune import prune
+from pipeline.prune import start_of
+from pipeline.prune_goal import measure_pace
+from pipeline.pruned import prune_for
+from pipeline.pruning.timing import TimedFile
 from pipeline.quantize.calibrate import calibrate
 from pipeline.quantize.mixed import Part, mix_precision
 from pipeline.quantize.mixed_cost import measure_mixed
@@ -47,9 +51,11 @@ from pipeline.results import (
     ExportedFile,
     NetworkResult,
     PreparedData,
+    PruningChoice,
     RunResult,
     TargetFile,
 )
+from pipeline.settings.release import CalibrationSettings, QuantizeSettings
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
@@ -87,6 +93,8 @@ class Networks:
     students: tuple[NetworkResult, ...]  # as distilled, then as pruned, then with fewer word pieces
     int8: Mapping[str, NetworkResult] = field(default_factory=dict)  # by granularity (`int8_for`)
     explanation: ExplainResult | None = None
+    start: NetworkResult | None = None  # what was pruned, where that was not the distilled student
+    pruning: PruningChoice | None = None
 
     @property
     def student(self) -> NetworkResult:
@@ -106,37 +114,56 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
     lost.
     """
     recipe = plan.recipe
+    if not latency and recipe.prune.latency < 1:
+        raise InputError("prune.latency needs the clock: run without --no-latency, or prune by macs or params")
     with _only_run_in(out):
         refuse_unfit(recipe.compute)
         curves = track(recipe.tracking, recipe.name, out, reporter) if scale.first() else None
         context = RunContext(
             Store(out / ".store"), reporter, recipe.seed, recipe.threads, curves=curves, compute=recipe.compute
         )
-        networks = train(recipe, context, plan.targets)
+        networks = {
+            target.profile.id: trained
+            for group in plan.sharing
+            for trained in [train(recipe, context, group)]
+            for target in group
+        }
         releases = []
         if scale.first():
             with scale.apart():
-                releases = [release(recipe, target, networks, out, context, latency) for target in plan.targets]
+                releases = [
+                    release(recipe, target, networks[target.profile.id], out, context, latency)
+                    for target in plan.targets
+                ]
         scale.from_first(None)  # the others wait until all is made
         return releases
 
 
 def train(recipe: Recipe, context: RunContext, targets: Sequence[TargetPlan] = ()) -> Networks:
-    """Data, teacher, student: what the targets share. A student of its own for 8 bits is for static INT8 alone."""
+    """Data, teacher, student: what the targets share. A student of its own for 8 bits is for static INT8 alone; where
+    pruning has a goal that files tell, `targets` are some whose files tell the same."""
     data, members, teacher = teach_all(recipe, context)
     teacher_bytes = _float_bytes(recipe, data, members, context)
     shown = add_transfer(data, recipe.distill.transfer, context)
     guide, cache = guide_of(shown, teacher, recipe.distill, context)
-    student = distill(shown, guide, cache, recipe.student, recipe.distill, context)
-    naive = train_naive(data, guide, recipe.student, recipe.distill, context) if recipe.distill.compare_naive else None
+    start = thin = choice = None
+    files = partial(_plain_files, recipe, targets, Networks(data, data, teacher, teacher_bytes, None, ()))
+    if recipe.prune.prunes and recipe.prune.when == "before":
+        start = start_of(data, guide, recipe.student, context)
+        thin, choice = prune_for(recipe, targets, start, shown, guide, cache, files, context)
+    student = distill(shown, guide, cache, recipe.student, recipe.distill, context, start=thin)
+    naive = None
+    if recipe.distill.compare_naive:
+        naive = train_naive(data, guide, recipe.student, recipe.distill, context, thin)
     students: tuple[NetworkResult, ...] = (student,)
-    if recipe.prune.macs < 1:
-        students += (prune(shown, student, guide, cache, recipe.prune, recipe.distill, context),)
+    if recipe.prune.prunes and recipe.prune.when == "after":
+        pruned, choice = prune_for(recipe, targets, student, shown, guide, cache, files, context)
+        students += (pruned,)
     read = data
     if recipe.text.vocabulary == "task":
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
-    int8 = {}
+    int8: dict[str, NetworkResult] = {}
     for weights in static_granularities(targets):
         if recipe.quantize.aware is not None:
             aware = recipe.quantize.aware
@@ -144,7 +171,22 @@ def train(recipe: Recipe, context: RunContext, targets: Sequence[TargetPlan] = (
         elif recipe.quantize.repairs:
             int8[weights] = repair(data, students[-1], recipe.quantize, context, weights)
     why = explain(data, read, teacher, students[-1], recipe.explain, context) if recipe.explain else None
-    return Networks(read, data, teacher, teacher_bytes, naive, students, int8, why)
+    return Networks(read, data, teacher, teacher_bytes, naive, students, int8, why, start, choice)
+
+
+def _plain_files(
+    recipe: Recipe, targets: Sequence[TargetPlan], networks: Networks, student: NetworkResult, context: RunContext
+) -> list[TimedFile]:
+    """What `target` would ship of `student` if accuracy were no matter: calibrated on few samples, nothing repaired."""
+    plain = recipe.model_copy(update={"quantize": QuantizeSettings(), "calibration": CalibrationSettings(samples=16)})
+    read = networks.teacher_data
+    if recipe.text.vocabulary == "task":
+        read, student = trim_vocabulary(read, student, recipe.text, context)
+    networks = replace(networks, data=read, students=(student,), int8={})
+    target = targets[0]  # the others' would have the same size, or latency
+    return [
+        TimedFile(make_files(plain, target, file, networks, context)[-1], file.options, read) for file in target.files
+    ]
 
 
 def static_granularities(targets: Sequence[TargetPlan]) -> list[Granularity]:
@@ -225,6 +267,10 @@ def release(
     """Export, quantize, validate, measure, gate and bundle for one target."""
     context.reporter.say(f"[bold]{target.profile.id}[/bold]")
     files = [file for plan in target.files for file in press(recipe, target, plan, networks, context, latency)]
+    if recipe.prune.latency < 1 and latency:
+        unpruned = networks.start or networks.students[0]
+        whole = _plain_files(recipe, (target,), networks, unpruned, context)
+        files = [measure_pace(file, whole, target.profile.measure, networks.data, context) for file in files]
     static = target.quantization.scheme == "int8-static"
     sensitivity, mixed = control_accuracy(recipe, target, networks, context) if static else (None, None)
     result = RunResult(
@@ -232,6 +278,7 @@ def release(
         networks.students, tuple(files), explanation=networks.explanation,
         int8=networks.int8_for(target.quantization), sensitivity=sensitivity, mixed=mixed,
         mixed_costs=_mixed_costs(recipe, target, networks, mixed, context) if mixed and latency else (),
+        start=networks.start, pruning=networks.pruning,
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
     verdict = decide(report)

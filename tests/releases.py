@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from pipeline.results import (
     LatencyFigures,
     NetworkResult,
     PreparedData,
+    PrunedPace,
+    PruningChoice,
     RunResult,
     TargetFile,
 )
@@ -242,6 +245,15 @@ def _with_layers(run: RunResult, timed: bool) -> RunResult:
         mixed=mixed,
         mixed_costs=tuple(MixedCosts("6" * 64, format, 3, costs) for format in formats) if timed else (),
     )
+
+
+def pruned_for(run: RunResult, goal: Literal["latency", "size_mb"], asked: float, predicted: float) -> RunResult:
+    """`run` as if its student had been pruned for a goal that files tell: its files have 0.52 of the latency."""
+    machine = "a machine" if goal == "latency" else None
+    choice = PruningChoice("0" * 64, goal, asked, predicted, 7, 0.4, ((0, 1.0), (7, predicted)), machine)
+    pace = PrunedPace("1" * 64, 0.52, 1.04, 2.0, 5, "a machine") if goal == "latency" else None
+    files = tuple(replace(file, pace=pace if file.shipped else None) for file in run.files)
+    return replace(run, pruning=choice, files=files)
 
 
 def linear_student(folder: Path, data: PreparedData) -> tuple[NetworkResult, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from pipeline.distill.hidden import RememberedTeacher, cache_hidden
 from pipeline.distill.inside import FrozenTeacher, Guide, Guided, frozen_teacher
 from pipeline.distill.layers import layer_guide
 from pipeline.distill.start import start_student
-from pipeline.networks import example_inputs
+from pipeline.networks import example_inputs, load_network
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, EpochRecord, HiddenResult, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
@@ -46,13 +46,16 @@ def distill(
     settings: DistillSettings,
     context: RunContext,
     role: Literal["student", "assistant"] = "student",
+    start: NetworkResult | None = None,
 ) -> NetworkResult:
     """The student trained on labels and what the teacher knows, of `data`'s transfer set on the latter alone; `cache`
-    may be None in mode `online`. An assistant is a student that will teach the next one."""
+    may be None in mode `online`. An assistant is a student that will teach the next one. `start`: the network to begin
+    with, where it is not the one that `student` describes, but a thinner one."""
 
     hidden = None
     if settings.cache.hidden:
-        hidden = cache_hidden(data, teacher, student_architecture(student, data, teacher), settings, context)
+        architecture = start.architecture if start else student_architecture(student, data, teacher)
+        hidden = cache_hidden(data, teacher, architecture, settings, context)
 
     def phases(network: nn.Module, device: torch.device) -> list[Phase]:
         inside = frozen_teacher(teacher, device) if settings.features or settings.layers is not None else None
@@ -62,7 +65,7 @@ def distill(
         first, objective = _look_inside(learn, network, data, inside, hidden, settings, context.seed, device)
         return first + _phases(objective, student_schedule(data, settings, context.seed, answers), settings)
 
-    return _train(role, data, teacher, student, settings, phases, context)
+    return _train(role, data, teacher, student, settings, phases, context, start)
 
 
 def train_naive(
@@ -71,6 +74,7 @@ def train_naive(
     student: StudentSettings,
     settings: DistillSettings,
     context: RunContext,
+    start: NetworkResult | None = None,
 ) -> NetworkResult:
     """The same student from the same start, trained in the same way on labels alone; `data` has no transfer set."""
 
@@ -78,7 +82,7 @@ def train_naive(
         learn = learn_labels(settings.regularization, settings.label_smoothing)
         return _phases(learn, student_schedule(data, settings, context.seed), settings)
 
-    return _train("naive", data, teacher, student, settings, phases, context)
+    return _train("naive", data, teacher, student, settings, phases, context, start)
 
 
 def _look_inside(
@@ -151,18 +155,23 @@ def _train(
     settings: DistillSettings,
     phases: Callable[[nn.Module, torch.device], list[Phase]],
     context: RunContext,
+    start: NetworkResult | None,
 ) -> NetworkResult:
-    architecture = student_architecture(student, data, teacher)
+    architecture = start.architecture if start else student_architecture(student, data, teacher)
+    name = start.name if start else student_name(student, architecture)
+    notes = (*_notes(student, architecture, teacher, role), *_transfer_notes(data, settings))
+    if start:
+        notes = (*start.notes, *notes)
 
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
-        network = start_student(architecture, student, teacher, context.seed, data).to(device)
+        begun = load_network(start) if start else start_student(architecture, student, teacher, context.seed, data)
+        network = begun.to(device)
         told = [(learn, replace(plan, compute=context.compute)) for learn, plan in phases(network, device)]
         outcome = _fit_phases(network, data, told, meter, folder)
         return network_result(
-            network, data, outcome, folder=folder, key=key, role=role, name=student_name(student, architecture),
-            architecture=architecture, meter=meter,
-            notes=(*_notes(student, architecture, teacher, role), *_transfer_notes(data, settings)),
+            network, data, outcome, folder=folder, key=key, role=role, name=name, architecture=architecture,
+            meter=meter, notes=notes,
         )  # fmt: skip
 
     naive, schedule = role == "naive", student_schedule(data, settings, context.seed)
@@ -173,6 +182,7 @@ def _train(
         "student": student,
         "weights": weights_identity(student),
         "views": schedule.views,
+        "start": start.fingerprint if start else None,
         "compute": context.compute,
         "settings": settings.model_dump(exclude={*TOLD_ELSEWHERE, *(OF_THE_TEACHER if naive else ())}),
     }

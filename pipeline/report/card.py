@@ -37,7 +37,7 @@ def render_card(report: dict[str, Any], verdict: Verdict) -> str:
 def _what(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verdict) -> str:
     networks = report["networks"]
     student = networks[last_student(networks)]
-    made = "distilled" if networks["pruned"] is None else "distilled and pruned"
+    made = "distilled" if report["pruning"] is None else "distilled and pruned"
     task = report["task"].replace("-", " ")
     lines = [
         *([report["description"]] if report["description"] else []),

@@ -21,6 +21,7 @@ from pipeline.report.explanation import explanation, explanation_notes
 from pipeline.report.figures import COUNTED, ROLES, accuracy_figure, confusion, figure, per_class
 from pipeline.report.layers import float_layer_costs, mixed_notes, mixed_precision, sensitivity
 from pipeline.report.operators import operator_times, operators
+from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
 from pipeline.results import (
     LatencyFigures,
     NetworkResult,
@@ -59,7 +60,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "data": _data(run.data),
         "teacher_onnx_size": figure(run.teacher_onnx_bytes, "bytes", COUNTED),
         "networks": networks,
-        "pruning": _pruning(run.students),
+        "pruning": pruning(run, recipe.prune),
         "vocabulary": _vocabulary(run.students),
         "files": [_file(file, run, recipe, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
@@ -69,7 +70,13 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "explanation": explanation(run),
         "host": _host(),
         "budgets": budgets.model_dump(mode="json"),
-        "notes": [*_notes(run), *mixed_notes(run), *explanation_notes(run, budgets), *run.notes],
+        "notes": [
+            *_notes(run),
+            *pruning_notes(run),
+            *mixed_notes(run),
+            *explanation_notes(run, budgets),
+            *run.notes,
+        ],
         "provenance": _provenance(recipe, profile),
     }
 
@@ -117,20 +124,12 @@ def _host() -> dict[str, Any]:
     return {"cpu": machine.cpu, "isa": list(machine.isa)}
 
 
-def _pruning(students: tuple[NetworkResult, ...]) -> dict[str, Any] | None:
-    """The student before and after pruning; None where nothing was pruned."""
-    pair = _made_by(students, "pruned")
-    if pair is None:
-        return None
-    return {**_shrunk(*pair), "macs": _sides("multiply-accumulates", pair[0].macs, pair[1].macs)}
-
-
 def _vocabulary(students: tuple[NetworkResult, ...]) -> dict[str, Any] | None:
     """The student before and after word pieces were left out; None where all were kept."""
     pair = _made_by(students, "trimmed")
     if pair is None:
         return None
-    return {**_shrunk(*pair), "pieces": _sides("word pieces", *map(vocabulary_size, pair))}
+    return {**_shrunk(*pair), "pieces": sides("word pieces", *map(vocabulary_size, pair))}
 
 
 def _made_by(students: tuple[NetworkResult, ...], role: Role) -> tuple[NetworkResult, NetworkResult] | None:
@@ -140,15 +139,9 @@ def _made_by(students: tuple[NetworkResult, ...], role: Role) -> tuple[NetworkRe
 
 def _shrunk(before: NetworkResult, after: NetworkResult) -> dict[str, Any]:
     return {
-        "parameters": _sides("parameters", before.parameters, after.parameters),
+        "parameters": sides("parameters", before.parameters, after.parameters),
         "accuracy": {"before": accuracy_figure(before.accuracy), "after": accuracy_figure(after.accuracy)},
     }
-
-
-def _sides(unit: str, before: int | None, after: int | None) -> dict[str, Any] | None:
-    if before is None or after is None:
-        return None
-    return {"before": figure(before, unit, COUNTED), "after": figure(after, unit, COUNTED)}
 
 
 def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, labels: np.ndarray) -> dict[str, Any]:
@@ -214,7 +207,7 @@ def _measured(
     latency = file.latency
     if latency is None:
         return None
-    source, notes = latency.source, list(latency.notes)
+    source, notes = latency.source, [*latency.notes, *pace_notes(file.pace, run)]
     speedup = beside.latency.p50 / latency.p50 if beside and beside.latency else None
     slow = not_faster(file, beside, recipe.student.family) if beside else None
     if slow is not None:
@@ -233,6 +226,7 @@ def _measured(
         "float_layers": float_layer_costs(file, run),
         "times_faster_than_float32": None if speedup is None else figure(speedup, "times", source),
         "operator_times": operator_times(file),
+        "beside_unpruned": pace_figures(file.pace),
         "samples": {"values": _samples(latency), "unit": "ms", "source": source},
         "notes": notes,
     }

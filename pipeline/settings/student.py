@@ -1,4 +1,4 @@
-"""What a recipe says of the student's shape, and of pruning it."""
+"""What a recipe says of the student's shape."""
 
 from typing import Literal
 
@@ -39,13 +39,3 @@ class StudentSettings(Strict):
         if chosen[0] < 1 or sorted(set(chosen)) != list(chosen):
             raise ValueError(f"from_layers {list(chosen)}: expected rising numbers from 1")
         return self
-
-
-class PruneSettings(Strict):
-    """Structured pruning: `macs` is the share of multiply-accumulates that is left. For a BERT, the heads and
-    feed-forward units of each layer are thinned to that share."""
-
-    macs: float = Field(default=1.0, gt=0.05, le=1.0)  # 1.0: no pruning
-    round_to: int = Field(default=8, ge=1, le=64)
-    recovery_epochs: int = Field(default=2, ge=0)
-    learning_rate: float = Field(default=5e-4, gt=0, lt=1)

@@ -101,7 +101,7 @@ def fit(
         while len(progress.curve) < schedule.epochs and not _exhausted(progress, schedule):
             epoch = len(progress.curve)
             train_loss = _train_epoch(called, judged, data, objective, schedule, progress, optimizer, scaler, meter)
-            _settle_statistics(judged, data, schedule, epoch, device)
+            _settle_statistics(judged, data, schedule, schedule.begin + epoch, device)
             value = accuracy(predict(judged, data, validation, meter=meter), data.targets[validation]).value
             record = EpochRecord(epoch, train_loss, value)
             progress.curve.append(record)
@@ -176,15 +176,16 @@ def _train_epoch(
 ) -> float:
     """The mean loss of the epoch."""
     device, epoch = device_of(network), len(progress.curve)
-    rows = schedule.rows(data, epoch)
+    drawn = schedule.begin + epoch  # what is random comes from this
+    rows = schedule.rows(data, drawn)
     own = [scale.number()] if scale.number() else []
-    torch.manual_seed(int(np.random.SeedSequence([schedule.seed, epoch, *own]).generate_state(1)[0]))
+    torch.manual_seed(int(np.random.SeedSequence([schedule.seed, drawn, *own]).generate_state(1)[0]))
     _train_mode(network)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    regular, view = schedule.regularization, schedule.view(epoch, rows)
+    regular, view = schedule.regularization, schedule.view(drawn, rows)
     seen, total = 0, 0.0
     start = progress.curve[0].train_loss if progress.curve else None
-    batches = training_batches(data, rows, schedule.batch_size, schedule.seed, epoch, schedule.augmentation, view)
+    batches = training_batches(data, rows, schedule.batch_size, schedule.seed, drawn, schedule.augmentation, view)
     if isinstance(objective, LooksAhead):
         batches = objective.ahead(batches)
     for step, batch in enumerate(batches):

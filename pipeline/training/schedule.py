@@ -48,7 +48,7 @@ class Schedule:
     """AdamW (Loshchilov and Hutter 2019) with a linear warm-up and a cosine decay to zero. Epoch e sees view
     e mod `views` of `augmentation`, or what `choose_views` gives for it and its rows (one view, or int64 [R] for R
     rows); `seed` decides shuffles, views and dropout. So many samples of the `transfer` set join the train split in
-    each epoch, in turn.
+    each epoch, in turn. Of a training in several phases, epoch e is number `begin` + e for all of these.
 
     `keep` the weights of the epoch that was best on the validation split (the later of equals), or of the last. A
     network that is trained in several phases gives each its name.
@@ -67,6 +67,7 @@ class Schedule:
     choose_views: Callable[[int, np.ndarray], int | np.ndarray] | None = None
     transfer: int = 0
     compute: ComputeSettings = EXACT
+    begin: int = 0
 
     def rows(self, data: PreparedData, epoch: int) -> np.ndarray:
         """int64, sorted: the samples that epoch `epoch` sees."""

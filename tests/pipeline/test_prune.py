@@ -12,7 +12,7 @@ from pipeline.evaluate import predict
 from pipeline.networks import body_shapes, count_macs, count_parameters, example_inputs, load_network
 from pipeline.prune import prune
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.settings.student import PruneSettings
+from pipeline.settings.prune import PruneSettings
 from pipeline.store import Store
 from tests.pipeline.trained import (
     IMAGE_DISTILLING,
@@ -108,7 +108,7 @@ def test_a_share_of_one_gives_the_student_back(digits: PreparedData, session_con
 def test_a_share_that_can_not_be_reached_is_refused(
     digits: PreparedData, session_context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.prune.STEPS", 4)
+    monkeypatch.setattr("pipeline.pruning.channels.STEPS", 4)
     with pytest.raises(InputError, match=r"prune.macs 0.06 can't be reached: with channels in multiples of 64"):
         prune_images(digits, session_context, PruneSettings(macs=0.06, round_to=64), session_context)
 

@@ -1,0 +1,91 @@
+"""What a recipe says of pruning the student."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from targets.profile import Task
+from targets.strict import Strict
+
+Importance = Literal["taylor", "hessian", "magnitude_l1", "magnitude_l2", "bn_scale", "random"]
+GoalName = Literal["macs", "params", "size_mb", "latency"]
+MEASURED: tuple[GoalName, ...] = ("size_mb", "latency")  # on files made for a target: its student is its own
+RECOVERING = frozenset({"schedule", "steps", "recovery_epochs", "learning_rate"})  # settings of the training after it
+
+
+class PruneSettings(Strict):
+    """Structured pruning: channels of convolutions; heads and feed-forward units of a BERT, and whole layers.
+
+    One goal says how much: the share that is left of the student's multiply-accumulates (`macs`), of its parameters
+    (`params`) or of its `latency` on the target's runtime, in the file that ships there; or `size_mb`, the megabytes
+    (10**6 bytes) that this file may have. Where a target ships two files both keep to it. A share of 1 asks nothing.
+    `layers`: those of a BERT that stay; what the goal still asks for, the layers left give.
+
+    `importance` says which go, `scope` whether they compare over the whole network or within each layer (None:
+    `global` for images, `layer` for texts).
+
+    `when`: `after` distillation, with `recovery_epochs` of it again, all cut at once (`one_shot`) or in `steps` with
+    training between them (`gradual`); or `before`: the student's pretrained start is cut, and distillation is its
+    recovery.
+    """
+
+    macs: float = Field(default=1.0, gt=0.05, le=1.0)
+    params: float = Field(default=1.0, gt=0.05, le=1.0)
+    latency: float = Field(default=1.0, gt=0.05, le=1.0)
+    size_mb: float | None = Field(default=None, gt=0)
+    layers: int | None = Field(default=None, ge=1, le=24)
+    importance: Importance = "taylor"
+    scope: Literal["global", "layer"] | None = None
+    round_to: int = Field(default=8, ge=1, le=64)
+    when: Literal["before", "after"] = "after"
+    schedule: Literal["one_shot", "gradual"] = "one_shot"
+    steps: int = Field(default=4, ge=2, le=50)
+    recovery_epochs: int = Field(default=2, ge=0)
+    learning_rate: float = Field(default=5e-4, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> "PruneSettings":
+        if len(self._goals) > 1:
+            named = " and ".join(f"{name} {value:g}" for name, value in self._goals.items())
+            raise ValueError(f"one goal at a time, found {named}: remove all but one")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_between_epochs(self) -> "PruneSettings":
+        if self.steps != type(self).model_fields["steps"].default and self.schedule != "gradual":
+            raise ValueError("steps is for schedule: gradual; remove it")
+        if self.schedule == "gradual" and self.when == "before":
+            raise ValueError("schedule gradual trains between the cuts of a trained student: use when: after")
+        if self.schedule == "gradual" and self.recovery_epochs < self.steps:
+            raise ValueError(
+                f"schedule gradual trains an epoch after each of its {self.steps} steps, recovery_epochs is "
+                f"{self.recovery_epochs}: raise it, or lower steps"
+            )
+        return self
+
+    @property
+    def _goals(self) -> dict[GoalName, float]:
+        shares: dict[GoalName, float] = {"macs": self.macs, "params": self.params, "latency": self.latency}
+        found = {name: share for name, share in shares.items() if share < 1}
+        return found if self.size_mb is None else {**found, "size_mb": self.size_mb}
+
+    @property
+    def goal(self) -> tuple[GoalName, float] | None:
+        """What is asked for, and how much of it: a share, or megabytes. None where no goal is given."""
+        return next(iter(self._goals.items()), None)
+
+    @property
+    def prunes(self) -> bool:
+        return self.goal is not None or self.layers is not None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the goal is measured on the files of a target."""
+        return self.goal is not None and self.goal[0] in MEASURED
+
+    def refuse_for(self, task: Task) -> None:
+        """Raises ValueError for what pruning a network of `task` has not."""
+        if task == "image-classification" and self.layers is not None:
+            raise ValueError("prune.layers: whole layers are cut from text students; remove it, or lower prune.macs")
+        if task == "text-classification" and self.importance == "bn_scale":
+            raise ValueError("prune.importance: bn_scale needs batch normalisation, which text students have not")
