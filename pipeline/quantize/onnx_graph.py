@@ -46,6 +46,50 @@ def name_nodes(model: Any) -> None:
         node.name = node.name or f"{node.op_type}_{index}"
 
 
+def guard_float_weights(model: Any) -> None:
+    """Lets layers whose weights are float in a quantized `model` stay what they are.
+
+    A Conv or Gemm that takes what DequantizeLinear gives is rounded by onnxruntime itself when it opens the file: its
+    WeightBiasQuantization gives the weights 8 bits, with one scale a tensor. It leaves alone what is dequantized channel
+    by channel, so each such layer gets a DequantizeLinear of its own, with the same scale for every channel. (A MatMul
+    is made a Gemm before.)
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    constants = {constant.name: constant for constant in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in list(graph.node):
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            continue
+        weight, given = constants.get(node.input[1]), makers.get(node.input[0])
+        if weight is None or weight.data_type != TensorProto.FLOAT or not given or given.op_type != "DequantizeLinear":
+            continue
+        channels = _channels(node, list(weight.dims))
+        names = [f"{node.name}_{part}" for part in ("given_scale", "given_zero_point", "given")]
+        for name, shared in zip(names, given.input[1:], strict=False):
+            value = numpy_helper.to_array(constants[shared])
+            graph.initializer.append(numpy_helper.from_array(np.full(channels, value.reshape(()), value.dtype), name))
+        axis = 1 if node.op_type.startswith("Conv") else -1
+        inputs = [given.input[0], *names[: len(given.input) - 1]]
+        graph.node.append(
+            helper.make_node("DequantizeLinear", inputs, names[2:], name=names[2], axis=axis, domain=given.domain)
+        )
+        node.input[0] = names[2]
+    taken = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    unused = [n for n in graph.node if n.op_type == "DequantizeLinear" and not taken.intersection(n.output)]
+    for node in unused:
+        graph.node.remove(node)
+
+
+def _channels(node: Any, shape: list[int]) -> int:
+    """How many channels a layer with a weight of `shape` takes."""
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    if node.op_type == "Conv":
+        return shape[1] * attributes.get("group", 1)
+    return shape[1] if node.op_type == "Gemm" and attributes.get("transB", 0) else shape[0]
+
+
 def quantize_io(model: Any, dtype: IoType) -> dict[str, str]:
     """Makes the float inputs (pixels 0..255) and outputs (scores) of `model` 8-bit, `dtype` int8 or uint8: a
     DequantizeLinear behind each input and a QuantizeLinear before each output, names unchanged.

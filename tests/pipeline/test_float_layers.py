@@ -21,6 +21,7 @@ from pipeline.results import Calibration, ExportedFile, PreparedData
 from targets.profile import Quantization
 from tests.pipeline.quantized import likeness, opened, scores_of
 from tests.pipeline.test_inspect import two_products
+from tests.pipeline.test_quantize_onnx import kernels
 
 STATIC = Quantization(scheme="int8-static")
 
@@ -134,6 +135,24 @@ def test_the_first_and_the_last_layer_can_stay_in_float_in_both_formats(
         assert opened(file).outputs[0].scale == (1 / 256 if "io_dtype" in settings else None)
 
 
+@pytest.mark.parametrize("onnx_format", ["qdq", "qoperator"])
+def test_onnxruntime_leaves_a_kept_layer_between_two_in_8_bits_in_float(
+    image_calibration: Calibration,
+    image_onnx: ExportedFile,
+    digits: PreparedData,
+    session_context: RunContext,
+    tmp_path: Path,
+    onnx_format: str,
+) -> None:
+    """By itself it would round the weights of such a layer when it opens the file."""
+    quantization = Quantization(scheme="int8-static", onnx_format=onnx_format)  # type: ignore[arg-type]
+    for kept in ("blocks.3.0.conv_pwl", "blocks.3.0.conv_dw"):  # linear, and with ReLU6 behind
+        file = quantize_onnx(image_onnx, digits, quantization, image_calibration, (), session_context, (kept,))
+        found = kernels(file.file, tmp_path)
+        assert found["QLinearConv"] == 51
+        assert found["Conv"] + found["FusedConv"] == 1
+
+
 def test_layers_of_a_text_student_stay_in_float_in_both_formats(
     text_calibration: Calibration,
     text_onnx: ExportedFile,
@@ -156,12 +175,9 @@ def test_a_file_may_hold_the_float_weights_that_it_is_meant_to(tmp_path: Path) -
         check_quantized(two_products(tmp_path, np.int8, np.float32, np.float32), kept={"weight1"})
 
 
-@pytest.mark.parametrize(
-    "dtypes", [(np.int8, np.int8), (np.int8, np.float16)], ids=["in 8 bits after all", "of another width"]
-)
-def test_a_layer_that_is_not_in_float_as_told_is_found(tmp_path: Path, dtypes: tuple[type, ...]) -> None:
+def test_a_layer_that_is_not_in_float_as_told_is_found(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="0 of the 1 layers"):
-        check_quantized(two_products(tmp_path, *dtypes), kept={"weight1"})
+        check_quantized(two_products(tmp_path, np.int8, np.int8), kept={"weight1"})
 
 
 def test_a_file_of_float_layers_alone_is_no_8_bit_file(tmp_path: Path) -> None:
