@@ -116,9 +116,9 @@ def word_embeddings(network: nn.Module) -> list[nn.Module]:
     members = list(network.members) if isinstance(network, EnsembleNetwork) else [network]
     layers: list[Any] = []
     for member in members:
-        transformer: Any = getattr(member, "transformer", None)
+        asked: Any = member
         try:
-            layers.append(transformer.get_input_embeddings())
+            layers.append(asked.get_input_embeddings())
         except (AttributeError, NotImplementedError):
             layers.append(None)
     if not all(isinstance(layer, nn.Module) for layer in layers):
