@@ -6,6 +6,7 @@ token_type_ids, each [B, L]. Normalisation, and resizing where a teacher wants a
 
 import difflib
 import inspect
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -276,7 +277,9 @@ def count_macs(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     training = network.training
     counter = FlopCounterMode(display=False)
     # An LSTM in one piece, as oneDNN computes it, would count for nothing.
-    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False), counter:
+    recurrent = any(isinstance(module, nn.LSTM) for module in network.modules())
+    in_pieces: Any = torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext()
+    with torch.no_grad(), in_pieces, counter:
         network.eval()(*(tensor.to(device) for tensor in inputs))
     network.train(training)
     return counter.get_total_flops() // 2

@@ -96,7 +96,8 @@ def attribute_texts(
     nothing = torch.where(special, ids, tokenizer.pad_token_id)
     score, more = explained_by(network), (*rest, classes)
     if settings.method == "integrated_gradients":
-        with warnings.catch_warnings():
+        # cuDNN has no gradients of an LSTM in evaluation mode.
+        with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=False):
             warnings.simplefilter("ignore")  # that layers must not depend on one another: members don't
             parts, delta = LayerIntegratedGradients(score, word_embeddings(network)).attribute(
                 ids, baselines=nothing, additional_forward_args=more, n_steps=settings.steps,

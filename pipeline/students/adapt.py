@@ -21,9 +21,9 @@ class Replacement:
 
 
 # What XNNPACK (LiteRT 2.3) was seen to take in 8 bits. Not hard-swish, nor when that is written as a sum, ReLU6 and
-# products, for the converter finds it in them; ReLU6 becomes a part of the layer before. Not GELU, exact or by tanh, but
-# x * sigmoid(1.702 x), which is within 0.021 of it (Hendrycks and Gimpel 2016, section 2). Hard-sigmoid is a sum, ReLU6
-# and a product in TFLite anyway, and stays the function that it is.
+# products, for the converter finds it in them; ReLU6 becomes a part of the layer before. Not GELU, exact or by tanh,
+# but x * sigmoid(1.702 x), which is within 0.021 of it (Hendrycks and Gimpel 2016, section 2). Hard-sigmoid is a sum,
+# ReLU6 and a product in TFLite anyway, and stays the function that it is.
 REPLACEMENTS: dict[Adapted, Replacement] = {
     "hard-swish": Replacement("relu6", "relu6"),
     "hard-sigmoid": Replacement("relu6(x + 3) / 6", "relu6"),
