@@ -6,7 +6,7 @@ token_type_ids, each [B, L]. Normalisation, and resizing where a teacher wants a
 
 import difflib
 import inspect
-from contextlib import nullcontext
+from copy import deepcopy
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -273,13 +273,13 @@ def count_macs(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """Multiply-accumulates of the convolutions and matrix products of one forward pass over `inputs`."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    if any(isinstance(module, nn.LSTM) for module in network.modules()):
+        # An LSTM in one piece, as oneDNN and cuDNN compute it, would count for nothing; in float64 torch takes it apart.
+        network = deepcopy(network).cpu().double()
     device = device_of(network)
     training = network.training
     counter = FlopCounterMode(display=False)
-    # An LSTM in one piece, as oneDNN computes it, would count for nothing.
-    recurrent = any(isinstance(module, nn.LSTM) for module in network.modules())
-    in_pieces: Any = torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext()
-    with torch.no_grad(), in_pieces, counter:
+    with torch.no_grad(), counter:
         network.eval()(*(tensor.to(device) for tensor in inputs))
     network.train(training)
     return counter.get_total_flops() // 2

@@ -28,8 +28,8 @@ from tests.pipeline.trained import text_cache, text_teacher
 LSTM = {"vocab_size": 50, "embedding_size": 6, "states": 4, "dropout": 0.5}
 CNN: dict[str, Any] = {"vocab_size": 50, "embedding_size": 6, "filters": 5, "kernels": [2, 3], "dropout": 0.5}
 SETTINGS = {
-    "bilstm": StudentSettings(family="bilstm", hidden=32, embedding=24, start="embeddings"),
-    "textcnn": StudentSettings(family="textcnn", hidden=32, embedding=24, start="embeddings"),
+    "bilstm": StudentSettings(family="bilstm", hidden=64, embedding=128, start="embeddings", dropout=0.0),
+    "textcnn": StudentSettings(family="textcnn", hidden=64, embedding=128, start="embeddings", dropout=0.0),
 }
 
 
@@ -125,12 +125,12 @@ def test_word_vectors_start_as_the_teachers(reviews: PreparedData, session_conte
 def test_a_text_student_learns_from_its_teacher(
     family: str, reviews: PreparedData, session_context: RunContext
 ) -> None:
-    settings = DistillSettings(epochs=6, learning_rate=5e-3, batch_size=16)
+    settings = DistillSettings(epochs=10, learning_rate=1e-2, batch_size=16)
     teacher, cache = text_teacher(reviews, session_context), text_cache(reviews, session_context)
     student = distill(reviews, teacher, cache, SETTINGS[family], settings, session_context)
     losses = [record.train_loss for record in student.curve]
     assert losses[-1] < 0.8 * losses[0]
-    assert any("starts from its teacher's embeddings, narrowed from 384 to 24" in note for note in student.notes)
+    assert any("starts from its teacher's embeddings, narrowed from 384 to 128" in note for note in student.notes)
     found = load_network(student)(*example_inputs(reviews)).detach().numpy()
     np.testing.assert_allclose(found, student.test_logits[:1], atol=1e-5)
 
@@ -139,7 +139,7 @@ def test_a_text_student_learns_from_its_teacher(
 def test_a_smaller_vocabulary_changes_no_answer(
     family: str, reviews: PreparedData, session_context: RunContext
 ) -> None:
-    settings = DistillSettings(epochs=6, learning_rate=5e-3, batch_size=16)
+    settings = DistillSettings(epochs=10, learning_rate=1e-2, batch_size=16)
     teacher, cache = text_teacher(reviews, session_context), text_cache(reviews, session_context)
     student = distill(reviews, teacher, cache, SETTINGS[family], settings, session_context)
     data, smaller = trim_vocabulary(reviews, student, TextInput(vocabulary="task"), session_context)
