@@ -274,7 +274,7 @@ def count_macs(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     if any(isinstance(module, nn.LSTM) for module in network.modules()):
-        # An LSTM in one piece, as oneDNN and cuDNN compute it, would count for nothing; in float64 torch takes it apart.
+        # An LSTM in one piece, as oneDNN and cuDNN run it, would count for nothing; in float64 torch takes it apart.
         network = deepcopy(network).cpu().double()
     device = device_of(network)
     training = network.training
