@@ -57,7 +57,6 @@ def described(network: nn.Module, architecture: dict[str, object], folder: Path)
         ("mobilenetv3_large_100", 0.75, "mobilenetv3_large_075"),
         ("mobilenetv4_conv_small", 0.5, "mobilenetv4_conv_small_050"),
         ("tf_efficientnet_lite0", 1.0, "efficientnet_lite0"),
-        ("tf_mobilenetv3_small_minimal_100", 1.0, "tf_mobilenetv3_small_minimal_100"),
     ],
 )
 def test_a_width_gives_the_network_that_timm_publishes_for_it(model: str, width: float, published: str) -> None:
@@ -91,7 +90,7 @@ def test_squeezenet_is_torchvisions_and_takes_its_weights(tmp_path: Path) -> Non
     image = torch.rand(1, 3, 64, 64)
     found = mine.classifier[:2](mine.features(image)).relu().mean((2, 3))
     torch.testing.assert_close(found, theirs(image))
-    assert mine(image).min() < 0 or found.min() > 0  # logits of either sign
+    assert (mine(image) < 0).any()
 
 
 def test_squeezenet_takes_any_width() -> None:
