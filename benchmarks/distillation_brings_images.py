@@ -1,7 +1,7 @@
 """What a teacher brings to a MobileNetV2 on Fashion-MNIST: distilled against naive at equal epochs, over seeds.
 
 The strong teacher was trained on all training images, the weak one for one epoch on those that the students see: a
-setting in which distillation is expected to bring little.
+setting in which distillation is expected to bring little, shown for one seed.
 """
 
 import statistics
@@ -52,10 +52,12 @@ def main() -> None:
             naive = train_naive(data, teachers["strong"], recipe.student, recipe.distill, seeded)
             reached["naive"].append(100 * naive.accuracy.value)
             for name, teacher in teachers.items():
+                if name == "weak" and seed > 0:
+                    continue
                 cache = cache_teacher(data, teacher, recipe.distill, seeded)
                 student = distill(data, teacher, cache, recipe.student, recipe.distill, seeded)
                 reached[name].append(100 * student.accuracy.value)
-    gains = {name: gain(reached[name], reached["naive"]) for name in teachers}
+    gains = {name: gain(reached[name], reached["naive"][: len(reached[name])]) for name in teachers}
     figures: dict[str, Any] = {
         "recipe": RECIPE.stem,
         "settings": [*SETTINGS, *STUDENTS],
