@@ -4,6 +4,7 @@ Both take input_ids and attention_mask, int64 or int32 [B, L] with padding behin
 [B, classes]; token_type_ids are theirs to ignore.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -83,4 +84,4 @@ class TextCnn(TextStudent):
         return torch.cat(found, 1)
 
 
-TEXT_STUDENTS: dict[str, type[TextStudent]] = {"bilstm": BiLstm, "textcnn": TextCnn}
+TEXT_STUDENTS: dict[str, Callable[[dict[str, Any], int], TextStudent]] = {"bilstm": BiLstm, "textcnn": TextCnn}
