@@ -6,6 +6,7 @@ token_type_ids, each [B, L]. Normalisation, and resizing where a teacher wants a
 
 import difflib
 import inspect
+from copy import deepcopy
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,8 @@ from pipeline.aware.fold import without_normalisation
 from pipeline.errors import InputError
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.teacher import FILE_FORMATS, STORED
+from pipeline.students.activations import replace_activations
+from pipeline.students.texts import TEXT_STUDENTS
 from pipeline.teachers.combine import EnsembleNetwork
 
 
@@ -55,15 +58,21 @@ class TextNetwork(nn.Module):
         types = {"token_type_ids": token_type_ids} if self.takes_types else {}
         return self.transformer(input_ids=input_ids, attention_mask=attention_mask, **types).logits
 
+    def get_input_embeddings(self) -> nn.Module:
+        return cast(Any, self.transformer).get_input_embeddings()
+
 
 def build_network(architecture: dict[str, Any]) -> nn.Module:
     """The network with random weights (torch's generator), pruning re-applied. `architecture` is plain JSON:
 
-    - `kind: timm`: model, width, classes, input_size, mean, std; `shapes` of a pruned body
-      (`reshape_body`), `dropout` before the classifier, `folded` normalisations (`pipeline.aware.fold`);
+    - `kind: timm` and `kind: torchvision`: model, width, classes, input_size, mean, std; `adapted` operators and what
+      replaces them (`pipeline.students.adapt`), `shapes` of a pruned body (`reshape_body`), `dropout` before the
+      classifier, `folded` normalisations (`pipeline.aware.fold`);
     - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels, the names of
       parameters that training leaves alone (`frozen`), and the feed-forward `units` of each layer of a BERT where
       pruning left more in one than in another;
+    - `kind: text`: model and config of a text student that is no transformer (`pipeline.students.texts`), labels,
+      `frozen`;
     - `kind: onnx` and `kind: keras`: a file of another framework (`pipeline.teachers.file_network`): name, suffix,
       sha256, bytes, parameters, classes, mean, std, outputs;
     - `kind: ensemble`: members (architectures), weights, temperature, combine;
@@ -81,15 +90,18 @@ def build_network(architecture: dict[str, Any]) -> nn.Module:
         members = [build_network(member) for member in architecture["members"]]
         by_confidence = architecture["combine"] == "confidence"
         return EnsembleNetwork(members, architecture["weights"], architecture["temperature"], by_confidence)
-    if architecture["kind"] == "timm":
-        body = timm_body(architecture["model"], architecture["classes"], architecture.get("width", 1.0))
+    if architecture["kind"] in ("timm", "torchvision"):
+        body = _image_body(architecture)
+        replace_activations(body, architecture.get("adapted", {}))
         reshape_body(body, architecture.get("shapes", {}))
-        if "dropout" in architecture:
-            cast(Any, body).drop_rate = architecture["dropout"]  # timm's classifiers read it in forward
         network = ImageNetwork(body, architecture["mean"], architecture["std"], architecture.get("input_size"))
         without_normalisation(network, architecture.get("folded", []))
         return network.to(memory_format=torch.channels_last)
-    text = TextNetwork(_transformer(architecture))
+    text: nn.Module
+    if architecture["kind"] == "text":
+        text = TEXT_STUDENTS[architecture["model"]](architecture["config"], len(architecture["labels"]))
+    else:
+        text = TextNetwork(_transformer(architecture))
     for name in architecture.get("frozen", []):
         text.get_parameter(name).requires_grad_(False)
     return text
@@ -116,6 +128,19 @@ def _transformer(architecture: dict[str, Any]) -> nn.Module:
     return model
 
 
+def _image_body(architecture: dict[str, Any]) -> nn.Module:
+    width, classes = architecture.get("width", 1.0), architecture["classes"]
+    dropout = {} if "dropout" not in architecture else {"dropout": architecture["dropout"]}
+    if architecture["kind"] == "torchvision":
+        from pipeline.students.squeezenet import SqueezeNet
+
+        return _unsure(SqueezeNet(classes, width, **dropout))
+    body: Any = timm_body(architecture["model"], classes, width)
+    if dropout:
+        body.drop_rate = architecture["dropout"]  # timm's classifiers read it in forward
+    return body
+
+
 def timm_body(model: str, classes: int, width: float = 1.0) -> nn.Module:
     """The timm network `model`, its channels multiplied by `width` where that is not 1."""
     import timm
@@ -126,16 +151,21 @@ def timm_body(model: str, classes: int, width: float = 1.0) -> nn.Module:
     if width == 1.0:
         return _unsure(timm.create_model(model, num_classes=classes))
     # timm registers a few widths by name; these makers of its families take any.
-    makers: dict[str, Any] = {
-        "mobilenetv2": efficientnet._gen_mobilenet_v2,
-        "tf_efficientnet_lite0": efficientnet._gen_efficientnet_lite,
-        "mobilenetv3": mobilenetv3._gen_mobilenet_v3,
-        "mobilenetv4": mobilenetv3._gen_mobilenet_v4,
+    lite = efficientnet._gen_efficientnet_lite
+    makers: dict[str, tuple[Any, float, dict[str, float]]] = {  # with the width and depth that the model has itself
+        "mobilenetv2": (efficientnet._gen_mobilenet_v2, 1.0, {}),
+        "tf_efficientnet_lite0": (lite, 1.0, {}),
+        "tf_efficientnet_lite1": (lite, 1.0, {"depth_multiplier": 1.1}),
+        "tf_efficientnet_lite2": (lite, 1.1, {"depth_multiplier": 1.2}),
+        "mobilenetv3": (mobilenetv3._gen_mobilenet_v3, 1.0, {}),
+        "tf_mobilenetv3": (mobilenetv3._gen_mobilenet_v3, 1.0, {}),
+        "mobilenetv4": (mobilenetv3._gen_mobilenet_v4, 1.0, {}),
     }
-    maker = next((make for start, make in makers.items() if model.startswith(start)), None)
-    if maker is None:
+    found = next((maker for start, maker in makers.items() if model.startswith(start)), None)
+    if found is None:
         raise InputError(f"'{model}' has no width to set: width {width:g} is for {', '.join(makers)}")
-    return _unsure(maker(model, channel_multiplier=width, num_classes=classes))
+    make, own, depth = found
+    return _unsure(make(model, channel_multiplier=own * width, num_classes=classes, **depth))
 
 
 def _unsure(body: Any) -> nn.Module:
@@ -249,6 +279,9 @@ def count_macs(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """Multiply-accumulates of the convolutions and matrix products of one forward pass over `inputs`."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    if any(isinstance(module, nn.LSTM) for module in network.modules()):
+        # An LSTM in one piece, as oneDNN and cuDNN run it, would count for nothing; in float64 torch takes it apart.
+        network = deepcopy(network).cpu().double()
     device = device_of(network)
     training = network.training
     counter = FlopCounterMode(display=False)

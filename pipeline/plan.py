@@ -13,12 +13,11 @@ from pipeline.settings.distill import Ramp
 from pipeline.settings.prune import PruneSettings
 from pipeline.settings.release import QuantizeSettings
 from pipeline.slow import known_slow
-from pipeline.student import StudentFamily, student_family
+from pipeline.student import StudentFamily
+from pipeline.students.planned import advice_on, describe_adapted, describe_shape, planned_student
 from pipeline.training.tracking import check_tracker
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
 from targets.runtimes.base import RuntimeOptions
-
-PRUNABLE = ("tinybert",)  # besides the families that timm makes
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,9 @@ class TargetPlan:
 
 @dataclass(frozen=True)
 class Plan:
+    """`recipe` as it will be carried out: `student.adapt` names operators. `family` has those that the student is left
+    with."""
+
     recipe: Recipe
     family: StudentFamily
     targets: tuple[TargetPlan, ...]
@@ -86,7 +88,8 @@ def pruned_for(target: TargetPlan, settings: PruneSettings) -> dict[str, Any]:
 def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
     """The plan for the targets `names` (ids or paths of profiles), or the recipe's own if none are named.
 
-    Raises InputError or TargetError for no or unknown targets, a task or student that a target can't take.
+    Raises InputError or TargetError for no or unknown targets, a task or student that a target can't take, and for
+    settings that don't fit a student's family.
     """
     names = tuple(names) or recipe.targets
     if not names:
@@ -95,7 +98,7 @@ def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
     ids = [profile.id for profile in profiles]
     if len(set(ids)) != len(ids):
         raise InputError(f"two profiles have the same id: {', '.join(ids)}; a bundle's folder is named for it")
-    family = student_family(recipe.student.family, recipe.task)
+    recipe, family = planned_student(recipe, profiles)
     _refuse_unprunable(recipe, family, profiles)
     if recipe.explain is not None:
         require_extra("captum", "explain")
@@ -107,10 +110,10 @@ def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
 def _refuse_unprunable(recipe: Recipe, family: StudentFamily, profiles: Sequence[Profile]) -> None:
     if not recipe.prune.prunes:
         return
-    if family.timm is None and family.name not in PRUNABLE:
+    if family.kind == "text":
         raise InputError(
-            f"prune: student {family.name} can't be pruned; prunable are the timm families and {', '.join(PRUNABLE)}: "
-            "remove prune, and make it smaller by its own settings"
+            f"prune thins images' networks and transformers, no {family.name}: remove it, and lower student.hidden or "
+            "student.embedding"
         )
     if recipe.prune.goal is not None and recipe.prune.goal[0] == "latency":
         for profile in profiles:
@@ -127,11 +130,10 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
         raise InputError(f"target {profile.id} takes no models for {recipe.task}: its profile says so")
     banned = sorted(family.operators & set(profile.export.banned_ops))
     if banned:
-        advice = f"use student.family: {family.alternative}" if family.alternative else "choose another student"
         reason = f" ({profile.export.banned_reason})" if profile.export.banned_reason else ""
         raise InputError(
-            f"student {family.name} uses {', '.join(banned)}, which target {profile.id} bans{reason}: {advice}, "
-            "or name other targets"
+            f"student {family.name} uses {', '.join(banned)}, which target {profile.id} bans{reason}: "
+            f"{advice_on(family, profile)}, or name other targets"
         )
     if recipe.quantize.max_drop is not None and quantization.scheme == "int8-static":
         _refuse_float_layers(profile, quantization)
@@ -189,11 +191,10 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         kept += ", and what features and layers look at" if distill.cache.hidden else ""
         rows.append(("cache", f"teacher's logits ({kept}) of {distill.views} view(s) of each training sample", every))
     for assistant in distill.assistants:
-        size = f"x{assistant.width:g}" if recipe.task == "image-classification" else f"{assistant.layers} layers"
-        rows.append(("assistant", f"{assistant.family} {size}, taught by the one before, teaches the next", every))
-    shape = (
-        f" x{recipe.student.width:g}" if recipe.task == "image-classification" else f", {recipe.student.layers} layers"
-    )
+        size = describe_shape(assistant, recipe.task)
+        rows.append(("assistant", f"{assistant.family}{size}, taught by the one before, teaches the next", every))
+    shape = describe_shape(recipe.student, recipe.task)
+    shape += describe_adapted(recipe.student, [target.profile for target in plan.targets])
     soft = f"{distill.mode} soft targets ({distill.loss}), {distill.epochs} epochs"
     soft += f", temperature {_figure(distill.temperature)}, alpha {_figure(distill.alpha)}"
     if distill.transfer_per_epoch is not None:

@@ -1,55 +1,76 @@
 """Students by name: what a family is built from, the operators it needs, the architecture of one student."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.errors import InputError
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.student import StudentSettings
+from pipeline.students.adapt import forms_of
 from targets.profile import Task
 
 PIXEL_CENTRE = 127.5  # of pixels 0..255: one mean and one scale for all channels, which 8-bit integers hold exactly
+EMBEDDING = 300  # width of word vectors in Kim 2014, and in Tang et al. 2019, who distil BERT into a BiLSTM
+STATES = 128  # of a BiLSTM, each direction
+FILTERS = 100  # of each window of a text CNN (Kim 2014, section 3.1), as is the dropout
+DROPOUT = 0.5
+
+ANY = frozenset({"family", "adapt", "weights", "dropout"})
+IMAGE = ANY | {"width"}
+TINYBERT = ANY | {"layers", "hidden", "heads", "feed_forward", "start", "from_layers"}
+BILSTM = ANY | {"hidden", "embedding", "start"}
+TEXTCNN = BILSTM | {"kernels"}
 
 
 @dataclass(frozen=True)
 class StudentFamily:
-    """`timm` is the image network at width 1.0. `operators` are those that devices may run badly, in the
-    words of the profiles' `banned_ops`; `alternative` is a family that does without the worst of them."""
+    """`kind` and `model` say what `pipeline.networks.build_network` makes it of; of an image network at width 1.0.
+    `operators` are those that devices may run badly, in the words of the profiles' `banned_ops`; `alternative` is a
+    family that does without the worst of them. `settings` of the recipe's `student` shape it."""
 
     name: str
     task: Task
-    timm: str | None
+    kind: Literal["timm", "torchvision", "transformers", "text"]
+    model: str
     operators: frozenset[str]
+    settings: frozenset[str]
     alternative: str | None = None
 
+    @property
+    def layered(self) -> bool:
+        """Whether it is a transformer, with layers that can be compared, started from and thinned."""
+        return self.kind == "transformers"
 
-def _image(name: str, timm: str, *operators: str, alternative: str | None = None) -> StudentFamily:
-    return StudentFamily(name, "image-classification", timm, frozenset(operators), alternative)
 
+def _image(name: str, model: str, *operators: str, alternative: str | None = None) -> StudentFamily:
+    return StudentFamily(name, "image-classification", "timm", model, frozenset(operators), IMAGE, alternative)
+
+
+def _text(name: str, kind: Literal["transformers", "text"], settings: frozenset[str], *operators: str) -> StudentFamily:
+    return StudentFamily(name, "text-classification", kind, name, frozenset(operators), settings)
+
+
+V3 = ("relu", "hard-swish", "hard-sigmoid")
 
 STUDENTS: dict[str, StudentFamily] = {
     family.name: family
     for family in (
         _image("mobilenetv2", "mobilenetv2_100", "relu6"),
-        _image(
-            "mobilenetv3_small",
-            "mobilenetv3_small_100",
-            "relu",
-            "hard-swish",
-            "hard-sigmoid",
-            alternative="mobilenetv2",
-        ),
-        _image(
-            "mobilenetv3_large",
-            "mobilenetv3_large_100",
-            "relu",
-            "hard-swish",
-            "hard-sigmoid",
-            alternative="mobilenetv2",
-        ),
+        _image("mobilenetv3_small", "mobilenetv3_small_100", *V3, alternative="mobilenetv3_small_minimal"),
+        _image("mobilenetv3_large", "mobilenetv3_large_100", *V3, alternative="mobilenetv3_large_minimal"),
+        _image("mobilenetv3_small_minimal", "tf_mobilenetv3_small_minimal_100", "relu"),
+        _image("mobilenetv3_large_minimal", "tf_mobilenetv3_large_minimal_100", "relu"),
         _image("mobilenetv4_conv_small", "mobilenetv4_conv_small", "relu"),
+        _image("mobilenetv4_conv_medium", "mobilenetv4_conv_medium", "relu"),
         _image("efficientnet_lite0", "tf_efficientnet_lite0", "relu6"),
-        StudentFamily("tinybert", "text-classification", None, frozenset({"gelu", "layer-norm"})),
+        _image("efficientnet_lite1", "tf_efficientnet_lite1", "relu6"),
+        _image("efficientnet_lite2", "tf_efficientnet_lite2", "relu6"),
+        StudentFamily("squeezenet", "image-classification", "torchvision", "squeezenet1_1", frozenset({"relu"}), IMAGE),
+        _text("tinybert", "transformers", TINYBERT, "gelu", "layer-norm"),
+        _text("bilstm", "text", BILSTM, "lstm", "sigmoid", "tanh"),
+        _text("textcnn", "text", TEXTCNN, "relu"),
     )
 }
 
@@ -70,42 +91,101 @@ def student_family(name: str, task: Task) -> StudentFamily:
     return family
 
 
+def check_student(settings: StudentSettings, family: StudentFamily) -> None:
+    """Raises InputError for settings that `family` has no use for."""
+    for name in sorted(settings.model_fields_set - family.settings):
+        if getattr(settings, name) == type(settings).model_fields[name].default:
+            continue
+        if name == "start":
+            raise InputError(f"student.start '{settings.start}' is for text students: {family.name} starts at random")
+        takes = ", ".join(sorted(family.settings - {"family"}))
+        raise InputError(f"student.{name} is no setting of a {family.name}: remove it; it takes {takes}")
+    if settings.start == "layers" and not family.layered:
+        raise InputError(
+            f"student.start 'layers' takes a transformer's layers, a {family.name} has none: use embeddings or random"
+        )
+    if settings.weights != "none" and family.task == "text-classification":
+        raise InputError(f"student.weights: a {family.name} starts from its teacher (student.start), expected `none`")
+
+
 def student_name(settings: StudentSettings, architecture: dict[str, object]) -> str:
-    """A short name for tables: `mobilenetv2 x0.5`, `tinybert 4x312`."""
+    """A short name for tables: `mobilenetv2 x0.5`, `tinybert 4x312`, `bilstm 300x128`."""
     config = architecture.get("config")
-    if isinstance(config, dict):
-        return f"{settings.family} {config['num_hidden_layers']}x{config['hidden_size']}"
-    return f"{settings.family} x{settings.width:g}"
+    if architecture["kind"] == "transformers" and isinstance(config, dict):
+        name = f"{settings.family} {config['num_hidden_layers']}x{config['hidden_size']}"
+    elif isinstance(config, dict):
+        name = f"{settings.family} {config['embedding_size']}x{config.get('states', config.get('filters'))}"
+    else:
+        name = f"{settings.family} x{settings.width:g}"
+    return f"{name} without {', '.join(settings.adapt)}" if settings.adapt else name
 
 
 def student_architecture(settings: StudentSettings, data: PreparedData, teacher: NetworkResult) -> dict[str, object]:
     """What `pipeline.networks.build_network` needs for this student. Raises InputError for settings that do
     not fit the family or the teacher."""
     family = student_family(settings.family, data.task)
-    if family.timm is None:
+    check_student(settings, family)
+    assert "auto" not in settings.adapt, "the plan says what is adapted"
+    if family.kind == "transformers":
         return _bert_architecture(settings, data, teacher)
-    if settings.start != "random":
-        raise InputError(f"student.start '{settings.start}' is for text students: {family.name} starts at random")
+    if family.kind == "text":
+        return _text_architecture(settings, data, teacher)
     from pipeline.weights import image_normalisation
 
     mean, std = [PIXEL_CENTRE] * 3, [PIXEL_CENTRE] * 3
     if settings.weights != "none":
-        mean, std = image_normalisation(family.timm)
+        mean, std = image_normalisation(family.model)
     dropout = {} if settings.dropout is None else {"dropout": settings.dropout}
+    adapted = {"adapted": forms_of(settings.adapt)} if settings.adapt else {}
     return {
-        "kind": "timm", "model": family.timm, "width": settings.width, "classes": len(data.labels),
-        "input_size": None, "mean": mean, "std": std, **dropout,
+        "kind": family.kind, "model": family.model, "width": settings.width, "classes": len(data.labels),
+        "input_size": None, "mean": mean, "std": std, **dropout, **adapted,
+    }  # fmt: skip
+
+
+def _text_teacher(settings: StudentSettings, teacher: NetworkResult) -> Mapping[str, object]:
+    """The configuration of a teacher that reads word pieces."""
+    given = teacher.architecture.get("config")
+    if not isinstance(given, dict):
+        raise InputError(f"student family '{settings.family}' needs a text teacher, found {teacher.name}")
+    return given
+
+
+def embedding_width(config: Mapping[str, object]) -> int:
+    """Of a text network's word vectors; 0 where its configuration does not say."""
+    return int(str(config.get("embedding_size") or config.get("hidden_size") or 0))
+
+
+def _text_architecture(settings: StudentSettings, data: PreparedData, teacher: NetworkResult) -> dict[str, object]:
+    """A text network that reads the teacher's word pieces (`pipeline.students.texts`)."""
+    given = _text_teacher(settings, teacher)
+    theirs = embedding_width(given)
+    width = settings.embedding or min(EMBEDDING, theirs or EMBEDDING)
+    if settings.start == "embeddings" and theirs and width > theirs:
+        raise InputError(
+            f"student.embedding {width} is wider than teacher {teacher.name}'s embeddings ({theirs}): lower it, or use "
+            "student.start: random"
+        )
+    shape: dict[str, object] = {"states": settings.hidden or STATES}
+    if settings.family == "textcnn":
+        shape = {"filters": settings.hidden or FILTERS, "kernels": list(settings.kernels)}
+    config: dict[str, object] = {
+        "vocab_size": int(str(given["vocab_size"])),
+        "embedding_size": width,
+        **shape,
+        "dropout": DROPOUT if settings.dropout is None else settings.dropout,
+        "pad_token_id": int(str(given.get("pad_token_id") or 0)),
+    }
+    frozen = [] if settings.start == "random" else ["embedding.weight"]
+    return {
+        "kind": "text", "model": settings.family, "config": config, "labels": list(data.labels), "frozen": frozen
     }  # fmt: skip
 
 
 def _bert_architecture(settings: StudentSettings, data: PreparedData, teacher: NetworkResult) -> dict[str, object]:
     """A BERT that reads the teacher's word pieces; sizes that the settings leave open are the teacher's."""
-    given = teacher.architecture.get("config")
-    if not isinstance(given, dict):
-        raise InputError(f"student family '{settings.family}' needs a text teacher, found {teacher.name}")
-    if settings.weights != "none":
-        raise InputError("student.weights: a tinybert starts from its teacher (student.start), expected `none`")
-    sizes = {name: int(given.get(name, 0)) for name in ("hidden_size", "num_attention_heads", "intermediate_size")}
+    given = _text_teacher(settings, teacher)
+    sizes = {name: int(str(given.get(name, 0))) for name in ("hidden_size", "num_attention_heads", "intermediate_size")}
     hidden = settings.hidden or sizes["hidden_size"]
     heads = settings.heads or sizes["num_attention_heads"]
     if not hidden or not heads:
@@ -121,16 +201,16 @@ def _bert_architecture(settings: StudentSettings, data: PreparedData, teacher: N
     length = int(data.inputs.shape[1])
     config: dict[str, object] = {
         "model_type": "bert",
-        "vocab_size": int(given["vocab_size"]),
+        "vocab_size": int(str(given["vocab_size"])),
         "hidden_size": hidden,
         "num_hidden_layers": settings.layers,
         "num_attention_heads": heads,
         "intermediate_size": feed_forward,
-        "hidden_act": "gelu",
+        "hidden_act": forms_of(settings.adapt).get("gelu", "gelu"),
         "max_position_embeddings": max(length, 8),
         "type_vocab_size": 2,
         "layer_norm_eps": 1e-12,
-        "pad_token_id": int(given.get("pad_token_id") or 0),
+        "pad_token_id": int(str(given.get("pad_token_id") or 0)),
     }
     if settings.dropout is not None:
         config |= {"hidden_dropout_prob": settings.dropout, "classifier_dropout": settings.dropout}

@@ -17,7 +17,7 @@ from pipeline.data.texts import load_tokenizer, piece_chunks, save_tokenizer
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.metrics import accuracy
-from pipeline.networks import TextNetwork, build_network, load_network
+from pipeline.networks import build_network, load_network
 from pipeline.progress import Meter
 from pipeline.results import NetworkResult, PreparedData, TrimmedResult, vocabulary_size
 from pipeline.settings.data import TextInput
@@ -200,10 +200,8 @@ def _shrink(
 ) -> NetworkResult:
     """The student with the embeddings `rows`, judged on `data`."""
     device = prepare_torch(context)
-    network = load_network(student)
-    assert isinstance(network, TextNetwork)
-    transformer: Any = network.transformer
-    table = transformer.get_input_embeddings().weight
+    network: Any = load_network(student)
+    table = network.get_input_embeddings().weight
     (name,) = (name for name, parameter in network.named_parameters() if parameter is table)
     if int(rows.max()) >= len(table):
         raise InputError(

@@ -17,6 +17,7 @@ from pipeline.teachers.model_files import file_identity, model_path
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+TORCHVISION = frozenset({"squeezenet1_1"})  # models that timm has not
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "config.json")
 
 
@@ -49,16 +50,20 @@ def weights_identity(settings: TeacherSettings | StudentSettings) -> dict[str, s
 
 
 def image_normalisation(model: str) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation, in pixels 0..255, that timm's pretrained weights of `model` expect."""
+    """Mean and standard deviation, in pixels 0..255, that the pretrained weights of `model` expect, timm's or
+    torchvision's."""
     import timm
 
+    if model in TORCHVISION:
+        preset: Any = _torchvision_weights(model).transforms()
+        return [255 * float(value) for value in preset.mean], [255 * float(value) for value in preset.std]
     known = timm.get_pretrained_cfg(model, allow_unregistered=True)
     mean, std = (known.mean, known.std) if known else ((0.5,) * 3, (0.5,) * 3)
     return [255 * float(value) for value in mean], [255 * float(value) for value in std]
 
 
 def load_image_weights(body: "nn.Module", model: str, reference: str, width: float = 1.0, *, train: bool) -> None:
-    """Loads into the timm network `body` the weights that `reference` names; `none` leaves it as it is.
+    """Loads into the image network `body` the weights that `reference` names; `none` leaves it as it is.
 
     With `train`, a classifier for another number of classes keeps its random weights. Raises InputError for a
     missing, damaged or unfitting checkpoint, and where a hub's weights can't be had.
@@ -106,14 +111,26 @@ def read_tensors(file: Path) -> "dict[str, Tensor]":
     return tensors
 
 
+def _torchvision_weights(model: str) -> Any:
+    from torchvision.models import get_model_weights
+
+    return next(iter(get_model_weights(model)))
+
+
 def _hub_tensors(model: str, width: float) -> "dict[str, Tensor]":
     import timm
 
     name = model if width == 1.0 else f"{model.removesuffix('_100')}_{round(100 * width):03d}"
-    if not timm.is_model(name) or not timm.is_model_pretrained(name):
-        raise InputError(f"no weights of '{name}' on timm's hub: use weights: none, a file, or another model or width")
+    theirs = model in TORCHVISION
+    if not (width == 1.0 if theirs else timm.is_model(name) and timm.is_model_pretrained(name)):
+        owner = "torchvision" if theirs else "timm"
+        raise InputError(
+            f"no weights of '{name}' on {owner}'s hub: use weights: none, a file, or another model or width"
+        )
     try:
         with quiet():
+            if theirs:
+                return _torchvision_weights(model).get_state_dict(check_hash=True)
             return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # whatever the network on the way raises
         reason = str(error).strip().splitlines()[0][:200]

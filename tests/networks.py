@@ -34,6 +34,11 @@ def small_bert(data: PreparedData, folder: Path, epochs: int = 8) -> NetworkResu
     return _trained(data, architecture, folder, "tinybert 2x64", epochs, batch_size=16, learning_rate=2e-3)
 
 
+def small_student(data: PreparedData, architecture: dict[str, Any], folder: Path, epochs: int) -> NetworkResult:
+    """A student of `architecture` trained for seconds."""
+    return _trained(data, architecture, folder, "small", epochs, batch_size=32, learning_rate=3e-3)
+
+
 def untrained(data: PreparedData, architecture: dict[str, Any], folder: Path) -> NetworkResult:
     """A network as torch made it."""
     return _trained(data, architecture, folder, "untrained", epochs=0, batch_size=16, learning_rate=1e-3)

@@ -36,7 +36,9 @@ def is_place(kind: str, before: int) -> bool:
 
 def trace(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Call]:
     """What `network` calls on `inputs`, in order."""
-    layers = {id(module.weight): module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
+    layers: dict[int, nn.Module] = {
+        id(module.weight): module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))
+    }
     with torch.no_grad(), _Recording(layers) as recording:
         network(*inputs)
     return recording.calls

@@ -82,7 +82,7 @@ def cache_hidden(
         "shard": settings.cache.shard,
         "features": sorted({match.teacher for match in settings.features}),
         "layers": None if layers is None else layers.model_dump(include={"method", "layer_map"}),
-        "student layers": config["num_hidden_layers"] if isinstance(config, dict) else None,
+        "student layers": config.get("num_hidden_layers") if isinstance(config, dict) else None,
     }
 
     def made() -> HiddenResult:

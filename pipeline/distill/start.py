@@ -14,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.networks import ImageNetwork, TextNetwork, build_network, load_network
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.student import StudentSettings
+from pipeline.students.texts import TextStudent
 from pipeline.weights import load_image_weights
 
 SIZES = {"hidden": "hidden_size", "heads": "num_attention_heads", "feed_forward": "intermediate_size"}
@@ -32,6 +33,9 @@ def start_student(
     network = build_network(architecture)
     if isinstance(network, ImageNetwork):
         load_image_weights(network.body, architecture["model"], settings.weights, settings.width, train=True)
+    elif isinstance(network, TextStudent):
+        if settings.start == "embeddings":
+            _take_word_vectors(network, load_network(teacher), teacher.name)
     elif settings.start != "random":
         source = load_network(teacher)
         if not isinstance(source, TextNetwork):
@@ -67,6 +71,20 @@ def _take_embeddings(student: Any, teacher: Any, name: str) -> None:
             new.weight[:rows] = old.weight[:rows] @ basis
     if words.shape[1] == hidden:
         into.LayerNorm.load_state_dict(source.LayerNorm.state_dict())
+
+
+def _take_word_vectors(student: TextStudent, source: Any, name: str) -> None:
+    """The teacher's word embeddings, on their first principal components where the student's are narrower, with a mean
+    square of 1: what normalises them in the teacher, this student has not."""
+    if not hasattr(source, "get_input_embeddings"):
+        raise InputError(
+            f"student.start 'embeddings' needs a PyTorch teacher; {name} gives logits alone: use student.start: random"
+        )
+    with torch.no_grad():
+        words, mine = source.get_input_embeddings().weight, student.embedding.weight
+        if words.shape != mine.shape:
+            words = words @ principal_components(words, mine.shape[1])
+        mine.copy_(words / words.square().mean().sqrt())
 
 
 def principal_components(matrix: Tensor, count: int) -> Tensor:

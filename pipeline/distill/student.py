@@ -21,7 +21,8 @@ from pipeline.progress import Meter
 from pipeline.results import CacheResult, EpochRecord, HiddenResult, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings
-from pipeline.student import student_architecture, student_name
+from pipeline.student import embedding_width, student_architecture, student_name
+from pipeline.students.adapt import forms_of
 from pipeline.training.checkpoint import changing
 from pipeline.training.fit import Fit, fit, network_result, prepare_torch, samples_of
 from pipeline.training.labels import learn_labels
@@ -219,6 +220,8 @@ def _notes(
     if student.start != "random":
         taken = _taken(student, architecture, teacher)
         notes.append(f"starts from its teacher's {taken}; the word embeddings stay as they are")
+    for operator, form in forms_of(student.adapt).items():
+        notes.append(f"{operator} became {form} before the training")
     if teacher.role == "assistant" and role != "naive":
         notes.append(f"learned from assistant {teacher.name}, {100 * teacher.accuracy.value:.2f}% on the test split")
     return tuple(notes)
@@ -238,5 +241,5 @@ def _taken(student: StudentSettings, architecture: dict[str, Any], teacher: Netw
         taken += " and evenly spread layers"
     elif student.start == "layers":
         taken += f" and layers {', '.join(map(str, student.from_layers or ()))}"
-    before, after = (cast(Any, part["config"])["hidden_size"] for part in (teacher.architecture, architecture))
+    before, after = (embedding_width(cast(Any, part["config"])) for part in (teacher.architecture, architecture))
     return taken if before == after else f"{taken}, narrowed from {before} to {after}"

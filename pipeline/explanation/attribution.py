@@ -96,7 +96,8 @@ def attribute_texts(
     nothing = torch.where(special, ids, tokenizer.pad_token_id)
     score, more = explained_by(network), (*rest, classes)
     if settings.method == "integrated_gradients":
-        with warnings.catch_warnings():
+        # cuDNN has no gradients of an LSTM in evaluation mode.
+        with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=False):
             warnings.simplefilter("ignore")  # that layers must not depend on one another: members don't
             parts, delta = LayerIntegratedGradients(score, word_embeddings(network)).attribute(
                 ids, baselines=nothing, additional_forward_args=more, n_steps=settings.steps,
@@ -116,9 +117,9 @@ def word_embeddings(network: nn.Module) -> list[nn.Module]:
     members = list(network.members) if isinstance(network, EnsembleNetwork) else [network]
     layers: list[Any] = []
     for member in members:
-        transformer: Any = getattr(member, "transformer", None)
+        asked: Any = member
         try:
-            layers.append(transformer.get_input_embeddings())
+            layers.append(asked.get_input_embeddings())
         except (AttributeError, NotImplementedError):
             layers.append(None)
     if not all(isinstance(layer, nn.Module) for layer in layers):

@@ -40,7 +40,12 @@ def export_onnx(
 
         module = load_network(network)
         with conversion(network, "ONNX"):
-            model = _image_model(module, data, opset) if length is None else _text_model(module, opset, length)
+            if length is None:
+                model = _image_model(module, data, opset)
+            elif network.architecture["kind"] == "text":
+                model = _plain_text_model(module, data, opset, length)
+            else:
+                model = _text_model(module, opset, length)
             _clean(model)
         written = model.opset_import[0].version
         if written > opset:
@@ -69,24 +74,36 @@ def export_onnx(
 
 
 def _image_model(module: Any, data: PreparedData, opset: int) -> Any:
-    import torch
-
     from pipeline.networks import example_inputs
+
+    (image,) = example_inputs(data)
+    return _dynamo_model(module, {"image": image.contiguous()}, opset)
+
+
+def _plain_text_model(module: Any, data: PreparedData, opset: int, length: int) -> Any:
+    """Of a text student that is no transformer: its two inputs, for it asks for no token types."""
+    from pipeline.networks import example_inputs
+
+    ids, mask, _ = example_inputs(data, length)
+    return _dynamo_model(module, {"input_ids": ids, "attention_mask": mask}, opset)
+
+
+def _dynamo_model(module: Any, inputs: dict[str, Any], opset: int) -> Any:
+    import torch
 
     class Scores(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = module
 
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return self.network(image).softmax(-1)
+        def forward(self, *given: torch.Tensor) -> torch.Tensor:
+            return self.network(*given).softmax(-1)
 
-    (image,) = example_inputs(data)
     program = torch.onnx.export(
         Scores().eval(),
-        (image.contiguous(),),
+        tuple(inputs.values()),
         dynamo=True,
-        input_names=["image"],
+        input_names=list(inputs),
         output_names=["scores"],
         opset_version=opset,
         external_data=False,

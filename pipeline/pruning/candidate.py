@@ -41,6 +41,8 @@ def _draw(network: nn.Module) -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not module.weight.any():
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.ones_(module.weight)
             nn.init.normal_(module.running_mean, std=SPREAD)
             nn.init.uniform_(module.running_var, 1 - SPREAD, 1 + SPREAD)

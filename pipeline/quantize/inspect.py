@@ -20,11 +20,11 @@ WEIGHT_DTYPES: dict[Scheme, tuple[str, ...]] = {
     "int8-static": EIGHT_BITS,
 }
 
-# Operators that hold weights: convolutions, products with a matrix, embeddings.
+# Operators that hold weights: convolutions, products with a matrix, embeddings, recurrent layers.
 LAYERS = frozenset({
     "conv", "conv-transpose", "gemm", "mat-mul", "gather", "conv-integer", "mat-mul-integer", "q-linear-conv",
     "q-linear-mat-mul", "q-gemm", "conv-2d", "depthwise-conv-2d", "transpose-conv", "fully-connected", "batch-matmul",
-    "embedding-lookup",
+    "embedding-lookup", "lstm", "dynamic-quantize-lstm",
 })  # fmt: skip
 # Operators that a weight may pass on its way to its layer.
 ON_THE_WAY = frozenset(

@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.recipe import Recipe, set_setting
 from pipeline.settings.distill import Ramp
 from pipeline.settings.search import Hyperparameter
+from pipeline.student import student_family
 from targets.errors import TargetError
 from targets.strict import model_in, parse
 
@@ -134,13 +135,20 @@ def default_space(recipe: Recipe) -> dict[str, Hyperparameter]:
             widths = (round(student.width * share, 2) for share in (0.5, 0.7, 1, 1.4))
             space["student.width"] = Hyperparameter(choices=tuple(width for width in widths if 0.1 < width <= 2))
         return space
+    if not student_family(student.family, recipe.task).layered:
+        if student.hidden:
+            space["student.hidden"] = Hyperparameter(choices=_halved_and_doubled(student.hidden, 32, 1024))
+        return space
     listed = distill.layers is not None and isinstance(distill.layers.layer_map, tuple)
     if student.from_layers is None and not listed:  # a list of layers has their number already
         space["student.layers"] = Hyperparameter(low=max(1, student.layers // 2), high=student.layers + 2)
     if student.feed_forward:
-        units = (student.feed_forward // 2, student.feed_forward, 2 * student.feed_forward)
-        space["student.feed_forward"] = Hyperparameter(choices=tuple(count for count in units if 32 <= count <= 4096))
+        space["student.feed_forward"] = Hyperparameter(choices=_halved_and_doubled(student.feed_forward, 32, 4096))
     return space
+
+
+def _halved_and_doubled(count: int, least: int, most: int) -> tuple[int, ...]:
+    return tuple(near for near in (count // 2, count, 2 * count) if least <= near <= most)
 
 
 def _start(key: str, figure: float | Ramp) -> str:

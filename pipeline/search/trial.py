@@ -22,7 +22,8 @@ def judge(recipe: Recipe, context: RunContext, *, target: str, latency: bool) ->
     """What an app would get: the accuracy of the worst of the files that ship, each run by its own runtime over the
     validation split, and the costs of the dearest. Data, teacher and cache come from the store that trials share; the
     test split has no part in it."""
-    (planned,) = make_plan(recipe, (target,)).targets
+    made = make_plan(recipe, (target,))
+    recipe, (planned,) = made.recipe, made.targets
     distilling = recipe.distill.model_copy(update={"compare_naive": False})
     bare = recipe.model_copy(update={"distill": distilling, "explain": None})
     networks = train(bare, context, (planned,))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torchvision
 from torch import nn
 
 from pipeline.errors import InputError
@@ -22,6 +23,8 @@ from pipeline.networks import (
     timm_body,
 )
 from pipeline.results import NetworkResult, PreparedData
+from pipeline.students.squeezenet import SqueezeNet
+from pipeline.weights import load_image_weights
 
 MOBILENET = {
     "kind": "timm", "model": "mobilenetv2_100", "width": 0.35, "classes": 10, "input_size": None,
@@ -61,13 +64,39 @@ def test_a_width_gives_the_network_that_timm_publishes_for_it(model: str, width:
     assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
 
 
-@pytest.mark.parametrize("model", ["mobilenetv2_100", "mobilenetv3_small_100", "tf_efficientnet_lite0"])
+@pytest.mark.parametrize(
+    "model", ["mobilenetv2_100", "mobilenetv3_small_100", "tf_efficientnet_lite0", "tf_efficientnet_lite2"]
+)
 def test_any_width_scales_parameters_and_work(model: str) -> None:
     image = (torch.zeros(1, 3, 32, 32),)
     bodies = [timm_body(model, 10, width) for width in (0.3, 0.6, 0.9)]
     assert sorted(counts := [count_parameters(body) for body in bodies]) == counts
     assert counts[0] < 0.5 * counts[2]
     assert sorted(macs := [count_macs(body, image) for body in bodies]) == macs
+
+
+def test_a_width_just_off_one_is_nearly_the_network_that_is_published() -> None:
+    """Of a network that is wider and deeper than the first of its family by itself."""
+    ours, theirs = timm_body("tf_efficientnet_lite2", 10, 1.0001), timm_body("tf_efficientnet_lite2", 10)
+    assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
+
+
+def test_squeezenet_is_torchvisions_and_takes_its_weights(tmp_path: Path) -> None:
+    theirs = torchvision.models.squeezenet1_1().eval()
+    torch.save(theirs.state_dict(), tmp_path / "squeezenet.pth")
+    mine = SqueezeNet(1000).eval()
+    load_image_weights(mine, "squeezenet1_1", str(tmp_path / "squeezenet.pth"), train=False)
+    assert count_parameters(mine) == 1_235_496  # as torchvision tells it
+    image = torch.rand(1, 3, 64, 64)
+    found = mine.classifier[:2](mine.features(image)).relu().mean((2, 3))
+    torch.testing.assert_close(found, theirs(image))
+    assert (mine(image) < 0).any()
+
+
+def test_squeezenet_takes_any_width() -> None:
+    counts = [count_parameters(SqueezeNet(10, width)) for width in (0.25, 0.5, 1.0, 1.5)]
+    assert sorted(counts) == counts
+    assert all(layer.out_channels % 8 == 0 for layer in SqueezeNet(8, 0.3).modules() if isinstance(layer, nn.Conv2d))
 
 
 def test_a_random_network_begins_unsure(digits: PreparedData) -> None:

@@ -130,6 +130,7 @@ def test_ready_recipes_have_a_space_that_fits_them(file: Path) -> None:
         (("distill.layers={epochs: 1}",), "student.layers", "distill.layers.weight"),
         (("student.from_layers=[1, 3, 4, 6]",), "distill.alpha", "student.layers"),
         (("student.feed_forward=600",), "student.feed_forward", "student.width"),
+        (("student={family: bilstm, hidden: 128}",), "student.hidden", "student.layers"),
     ],
 )
 def test_the_own_space_follows_what_the_recipe_uses(overrides: tuple[str, ...], there: str, not_there: str) -> None:

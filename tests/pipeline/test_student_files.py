@@ -1,0 +1,106 @@
+"""Every family's student as files that ship: exported to both formats, quantized, run by both runtimes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.context import RunContext
+from pipeline.export.onnx import export_onnx
+from pipeline.export.tflite import export_tflite
+from pipeline.quantize.graph import read_graph
+from pipeline.quantize.inspect import float_operators
+from pipeline.quantize.onnx import quantize_onnx
+from pipeline.quantize.tflite import quantize_tflite
+from pipeline.results import ExportedFile, NetworkResult, PreparedData
+from pipeline.settings.student import StudentSettings
+from pipeline.student import STUDENTS, student_architecture
+from targets.profile import Quantization
+from targets.runtimes.base import operators
+from tests.networks import small_student
+from tests.pipeline.quantized import FEW, calibrated, likeness, scores_of
+from tests.pipeline.trained import image_teacher, text_teacher
+
+STATIC, DYNAMIC = Quantization(scheme="int8-static"), Quantization(scheme="int8-dynamic")
+VNNI = ("avx512_vnni",)
+# Others than the MobileNetV2 and the TinyBERT that most tests export and quantize; one is adapted besides.
+IMAGES = sorted(name for name, family in STUDENTS.items() if family.task == "image-classification")
+IMAGES.remove("mobilenetv2")
+
+
+def image_files(
+    settings: StudentSettings, data: PreparedData, folder: Path, context: RunContext
+) -> tuple[NetworkResult, list[ExportedFile], list[ExportedFile]]:
+    """A student, its float32 files and its INT8 files, ONNX before TFLite."""
+    architecture = student_architecture(settings, data, image_teacher(data, context))
+    student = small_student(data, architecture, folder, epochs=1)
+    onnx, tflite = export_onnx(data, student, 20, None, context), export_tflite(data, student, None, context)
+    calibration = calibrated(onnx, data, student, context, samples=FEW)
+    quantized = [
+        quantize_onnx(onnx, data, STATIC, calibration, VNNI, context),
+        quantize_tflite(tflite, data, STATIC, calibration, context),
+    ]
+    return student, [onnx, tflite], quantized
+
+
+def kinds(file: ExportedFile) -> set[str]:
+    return set(operators(file.file, "onnxruntime" if file.format == "onnx" else "litert"))
+
+
+@pytest.mark.parametrize("family", IMAGES)
+def test_an_image_student_ships_in_both_formats_in_8_bits(
+    family: str, digits: PreparedData, session_context: RunContext, tmp_path: Path
+) -> None:
+    settings = StudentSettings(family=family, width=0.25)
+    student, exported, quantized = image_files(settings, digits, tmp_path, session_context)
+    logits = np.exp(student.test_logits)
+    probabilities = logits / logits.sum(1, keepdims=True)
+    for file in exported:
+        np.testing.assert_allclose(scores_of(file, digits), probabilities, atol=2e-3)
+    for file, before in zip(quantized, exported, strict=True):
+        assert likeness(scores_of(file, digits), probabilities) > 0.9
+        assert file.bytes < before.bytes
+
+
+def test_an_adapted_student_ships_without_the_operator(
+    digits: PreparedData, session_context: RunContext, tmp_path: Path
+) -> None:
+    """What the delegate does not take in 8 bits is in no file, and what replaced it is in 8 bits."""
+    settings = StudentSettings(family="mobilenetv3_small", width=0.25, adapt=("hard-swish", "hard-sigmoid"))
+    _, exported, quantized = image_files(settings, digits, tmp_path, session_context)
+    for file in (*exported, *quantized):
+        assert not kinds(file) & {"hard-swish", "hard-sigmoid"}, file.label
+    for file in quantized:
+        left = float_operators(read_graph(file.file, file.format), file.format)
+        assert not set(left) & {"clip", "relu6", "add", "conv", "conv-2d"}, file.format
+        assert left["mul"] <= 1, file.format  # of the pixels
+
+
+@pytest.mark.parametrize("family", ["bilstm", "textcnn"])
+def test_a_text_student_ships_in_both_formats_in_8_bits_and_padding_never_counts(
+    family: str, reviews: PreparedData, session_context: RunContext, tmp_path: Path
+) -> None:
+    """A file's texts are filled up to its length, those that PyTorch judged only to the longest of a batch."""
+    length = 16
+    settings = StudentSettings(family=family, embedding=32, hidden=32)
+    architecture = student_architecture(settings, reviews, text_teacher(reviews, session_context))
+    student = small_student(reviews, architecture, tmp_path, epochs=3)
+    rows = reviews.rows("test")
+    short = reviews.lengths[rows] <= length
+    assert len(np.unique(reviews.lengths[rows][short])) > 2
+    logits = np.exp(student.test_logits)
+    probabilities = (logits / logits.sum(1, keepdims=True))[short]
+    onnx = export_onnx(reviews, student, 20, length, session_context)
+    tflite = export_tflite(reviews, student, length, session_context)
+    quantized = [
+        quantize_onnx(onnx, reviews, DYNAMIC, None, VNNI, session_context),
+        quantize_tflite(tflite, reviews, DYNAMIC, None, session_context),
+    ]
+    for file in (onnx, tflite):
+        np.testing.assert_allclose(scores_of(file, reviews)[short], probabilities, atol=1e-4)
+    for file in quantized:
+        np.testing.assert_allclose(scores_of(file, reviews)[short], probabilities, atol=0.02)
+        assert file.bytes < 0.3 * onnx.bytes
+    if family == "bilstm":
+        assert kinds(onnx) >= {"lstm"}
+        assert "dynamic-quantize-lstm" in kinds(quantized[0])
