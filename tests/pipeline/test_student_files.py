@@ -14,26 +14,30 @@ from pipeline.quantize.onnx import quantize_onnx
 from pipeline.quantize.tflite import quantize_tflite
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
 from pipeline.settings.student import StudentSettings
-from pipeline.student import STUDENTS, student_architecture
+from pipeline.student import student_architecture
 from targets.profile import Quantization
 from targets.runtimes.base import operators
 from tests.networks import small_student
 from tests.pipeline.quantized import FEW, calibrated, likeness, scores_of
-from tests.pipeline.trained import image_teacher, text_teacher
 
 STATIC, DYNAMIC = Quantization(scheme="int8-static"), Quantization(scheme="int8-dynamic")
 VNNI = ("avx512_vnni",)
-# Others than the MobileNetV2 and the TinyBERT that most tests export and quantize; one is adapted besides.
-IMAGES = sorted(name for name, family in STUDENTS.items() if family.task == "image-classification")
-IMAGES.remove("mobilenetv2")
+# One of each network's sizes; MobileNetV2 and TinyBERT are what most tests export and quantize.
+IMAGES = [
+    "mobilenetv3_small",
+    "mobilenetv3_small_minimal",
+    "mobilenetv4_conv_small",
+    "efficientnet_lite1",
+    "squeezenet",
+]
 
 
 def image_files(
-    settings: StudentSettings, data: PreparedData, folder: Path, context: RunContext
+    settings: StudentSettings, data: PreparedData, teacher: NetworkResult, folder: Path, context: RunContext
 ) -> tuple[NetworkResult, list[ExportedFile], list[ExportedFile]]:
     """A student, its float32 files and its INT8 files, ONNX before TFLite."""
-    architecture = student_architecture(settings, data, image_teacher(data, context))
-    student = small_student(data, architecture, folder, epochs=1)
+    architecture = student_architecture(settings, data, teacher)
+    student = small_student(data, architecture, folder, epochs=6)
     onnx, tflite = export_onnx(data, student, 20, None, context), export_tflite(data, student, None, context)
     calibration = calibrated(onnx, data, student, context, samples=FEW)
     quantized = [
@@ -49,10 +53,10 @@ def kinds(file: ExportedFile) -> set[str]:
 
 @pytest.mark.parametrize("family", IMAGES)
 def test_an_image_student_ships_in_both_formats_in_8_bits(
-    family: str, digits: PreparedData, session_context: RunContext, tmp_path: Path
+    family: str, digits: PreparedData, image_student: NetworkResult, session_context: RunContext, tmp_path: Path
 ) -> None:
     settings = StudentSettings(family=family, width=0.25)
-    student, exported, quantized = image_files(settings, digits, tmp_path, session_context)
+    student, exported, quantized = image_files(settings, digits, image_student, tmp_path, session_context)
     logits = np.exp(student.test_logits)
     probabilities = logits / logits.sum(1, keepdims=True)
     for file in exported:
@@ -63,11 +67,11 @@ def test_an_image_student_ships_in_both_formats_in_8_bits(
 
 
 def test_an_adapted_student_ships_without_the_operator(
-    digits: PreparedData, session_context: RunContext, tmp_path: Path
+    digits: PreparedData, image_student: NetworkResult, session_context: RunContext, tmp_path: Path
 ) -> None:
     """What the delegate does not take in 8 bits is in no file, and what replaced it is in 8 bits."""
     settings = StudentSettings(family="mobilenetv3_small", width=0.25, adapt=("hard-swish", "hard-sigmoid"))
-    _, exported, quantized = image_files(settings, digits, tmp_path, session_context)
+    _, exported, quantized = image_files(settings, digits, image_student, tmp_path, session_context)
     for file in (*exported, *quantized):
         assert not kinds(file) & {"hard-swish", "hard-sigmoid"}, file.label
     for file in quantized:
@@ -78,12 +82,12 @@ def test_an_adapted_student_ships_without_the_operator(
 
 @pytest.mark.parametrize("family", ["bilstm", "textcnn"])
 def test_a_text_student_ships_in_both_formats_in_8_bits_and_padding_never_counts(
-    family: str, reviews: PreparedData, session_context: RunContext, tmp_path: Path
+    family: str, reviews: PreparedData, text_student: NetworkResult, session_context: RunContext, tmp_path: Path
 ) -> None:
     """A file's texts are filled up to its length, those that PyTorch judged only to the longest of a batch."""
     length = 16
     settings = StudentSettings(family=family, embedding=32, hidden=32)
-    architecture = student_architecture(settings, reviews, text_teacher(reviews, session_context))
+    architecture = student_architecture(settings, reviews, text_student)
     student = small_student(reviews, architecture, tmp_path, epochs=3)
     rows = reviews.rows("test")
     short = reviews.lengths[rows] <= length
