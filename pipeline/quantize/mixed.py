@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from pipeline.context import RunContext
 from pipeline.progress import Meter
@@ -17,8 +16,6 @@ from pipeline.results import Calibration, ExportedFile, PreparedData
 from targets.machine import describe_machine
 from targets.profile import Quantization
 from targets.runtimes.base import RuntimeOptions
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def measure_mixed(
         "machine": machine,
     }
     chosen = frozenset(mixed.names)
-    others: dict[str | None, Collection[str]] = {layer: chosen - {layer} for layer in mixed.names} | {None: ()}
+    others: dict[str | None, Collection[str]] = {layer: chosen - {layer} for layer in mixed.names}
+    others[None] = ()
 
     def make(folder: Path, key: str, meter: Meter) -> MixedCosts:
         write = writer(part, data, quantization, calibration)

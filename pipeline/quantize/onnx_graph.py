@@ -50,9 +50,9 @@ def guard_float_weights(model: Any) -> None:
     """Lets layers whose weights are float in a quantized `model` stay what they are.
 
     A Conv or Gemm that takes what DequantizeLinear gives is rounded by onnxruntime itself when it opens the file: its
-    WeightBiasQuantization gives the weights 8 bits, with one scale a tensor. It leaves alone what is dequantized by
-    channel, so each such layer gets a DequantizeLinear of its own, with the same scale for every channel. (A MatMul is
-    made a Gemm before.)
+    WeightBiasQuantization gives the weights 8 bits, with one scale a tensor. It leaves alone what takes a tensor that
+    is dequantized channel by channel, so each such layer gets a DequantizeLinear of its own, with the same scale for
+    every channel. (A MatMul is made a Gemm before.)
     """
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,5 +1,7 @@
 """As few layers in float as it takes, and few trials to find them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from pipeline.quantize.fewest import fewest
 LAYERS = tuple("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")  # 52, as a MobileNetV2 has
 
 
-def losing(**points: float):  # type: ignore[no-untyped-def]
+def losing(**points: float) -> Callable[[frozenset[str]], float]:
     """What is lost by layers in 8 bits: the sum over those that are not kept."""
     return lambda kept: sum(lost for layer, lost in points.items() if layer not in kept)
 
