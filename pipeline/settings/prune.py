@@ -1,6 +1,6 @@
 """What a recipe says of pruning the student."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,11 @@ from targets.strict import Strict
 Importance = Literal["taylor", "hessian", "magnitude_l1", "magnitude_l2", "bn_scale", "random"]
 GoalName = Literal["macs", "params", "size_mb", "latency"]
 MEASURED: tuple[GoalName, ...] = ("size_mb", "latency")  # on files made for a target: its student is its own
+NO_SPARSITY = (
+    "single weights are not pruned: of the runtimes only LiteRT has kernels for sparse float32, and a MobileNetV2 with "
+    "80% zeros in its 1x1 convolutions, stored sparse, ran no faster there than dense; prune whole channels with macs, "
+    "params, size_mb or latency"
+)
 RECOVERING = frozenset({"schedule", "steps", "recovery_epochs", "learning_rate"})  # settings of the training after it
 
 
@@ -42,6 +47,13 @@ class PruneSettings(Strict):
     steps: int = Field(default=4, ge=2, le=50)
     recovery_epochs: int = Field(default=2, ge=0)
     learning_rate: float = Field(default=5e-4, gt=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_zeros_in_dense_layers(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "sparsity" in content:
+            raise ValueError(f"sparsity: {NO_SPARSITY}")
+        return content
 
     @model_validator(mode="after")
     def _one_goal(self) -> "PruneSettings":
