@@ -7,68 +7,42 @@ setting in which distillation is expected to bring little, shown for one seed.
 import statistics
 from typing import Any
 
+from benchmarks.fashion import RECIPE, SETTINGS, STRONG, STUDENTS, taught, teacher_of
 from benchmarks.modes import gain
-from benchmarks.record import ROOT, Bar, asked, kept_or_scratch, write_result
+from benchmarks.record import Bar, asked, kept_or_scratch, write_result
 from pipeline.context import RunContext
-from pipeline.data.prepare import prepare
 from pipeline.distill.cache import cache_teacher
-from pipeline.distill.student import distill, train_naive
-from pipeline.recipe import load_recipe
-from pipeline.results import NetworkResult, PreparedData
+from pipeline.distill.student import distill
 from pipeline.store import Store
-from pipeline.teacher import teach
-from pipeline.teachers.inference import for_inference
 
-RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
-SETTINGS = ("distill.views=4", "distill.epochs=8", "distill.batch_size=64", "distill.learning_rate=0.006")
-STUDENTS = ("data.limit=12000",)
-TEACHERS = {
-    "strong": ("teacher.epochs=3", "teacher.batch_size=64"),
-    "weak": ("teacher.epochs=1", "teacher.batch_size=64", *STUDENTS),
-}
+WEAK = ("teacher.epochs=1", "teacher.batch_size=64", *STUDENTS)
 SEEDS = 3
-SHORT = ("data.limit=400", "teacher.epochs=1", "distill.epochs=1")
 
 
 def main() -> None:
     options = asked()
     quick = options.quick
-    seeds = 1 if quick else SEEDS
-    short = SHORT if quick else ()
+    reached: dict[str, list[float]] = {"naive": [], "strong": [], "weak": []}
     with kept_or_scratch(options.keep) as folder:
-        context = RunContext(Store(folder))
-
-        def data_of(*sets: str) -> PreparedData:
-            recipe = load_recipe(RECIPE, (*SETTINGS, *sets, *short))
-            return prepare(recipe.data, recipe.task, recipe.image, recipe.text, None, context)
-
-        def teacher_of(*sets: str) -> NetworkResult:
-            recipe = load_recipe(RECIPE, (*SETTINGS, *sets, *short))
-            teacher = teach(data_of(*sets), recipe.teacher, context)
-            return for_inference(data_of(*sets), teacher, context)
-
-        teachers = {name: teacher_of(*sets) for name, sets in TEACHERS.items()}
-        data, recipe = data_of(*STUDENTS), load_recipe(RECIPE, (*SETTINGS, *STUDENTS, *short))
-        reached: dict[str, list[float]] = {"naive": [], **{name: [] for name in teachers}}
-        for seed in range(seeds):
-            seeded = RunContext(context.store, seed=seed)
-            naive = train_naive(data, teachers["strong"], recipe.student, recipe.distill, seeded)
-            reached["naive"].append(100 * naive.accuracy.value)
-            for name, teacher in teachers.items():
-                if name == "weak" and seed > 0:
-                    continue
-                cache = cache_teacher(data, teacher, recipe.distill, seeded)
-                student = distill(data, teacher, cache, recipe.student, recipe.distill, seeded)
-                reached[name].append(100 * student.accuracy.value)
-    gains = {name: gain(reached[name], reached["naive"][: len(reached[name])]) for name in teachers}
+        for seed in range(1 if quick else SEEDS):
+            found = taught(folder, seed, quick=quick)
+            reached["naive"].append(100 * found.naive.accuracy.value)
+            reached["strong"].append(100 * found.student.accuracy.value)
+            print(f"seed {seed}: naive {reached['naive'][-1]:.2f}, distilled {reached['strong'][-1]:.2f}", flush=True)
+        context, recipe = RunContext(Store(folder)), found.recipe
+        weak = teacher_of(context, *WEAK, quick=quick)
+        cache = cache_teacher(found.data, weak, recipe.distill, context)
+        student = distill(found.data, weak, cache, recipe.student, recipe.distill, context)
+        reached["weak"].append(100 * student.accuracy.value)
+    gains = {name: gain(reached[name], reached["naive"][: len(reached[name])]) for name in ("strong", "weak")}
     figures: dict[str, Any] = {
         "recipe": RECIPE.stem,
         "settings": [*SETTINGS, *STUDENTS],
         "teachers": {
-            name: {"settings": list(TEACHERS[name]), "accuracy": 100 * teacher.accuracy.value}
-            for name, teacher in teachers.items()
+            "strong": {"settings": list(STRONG), "accuracy": 100 * found.teacher.accuracy.value},
+            "weak": {"settings": list(WEAK), "accuracy": 100 * weak.accuracy.value},
         },
-        "test_images": len(data.rows("test")),
+        "test_images": len(found.data.rows("test")),
         "accuracy": reached,
         "mean_accuracy": {name: statistics.mean(values) for name, values in reached.items()},
         "gain": {name: {"points": points, "noise": noise} for name, (points, noise) in gains.items()},
