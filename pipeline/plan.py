@@ -142,7 +142,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
             ("trim", f"vocabulary: the word pieces that the training texts hold{often}, and the alphabet", every)
         )
     aware = recipe.quantize.aware
-    static = [target.profile.id for target in plan.targets if target.quantization.scheme == "int8-static"]
+    static = [target.profile.id for target in plan.targets if target.quantization.static]
     if recipe.quantize.correct_biases and static:
         rows.append(("repair", "biases take back what 8 bits shift in the mean", ", ".join(static)))
     if aware is not None and static:
@@ -177,7 +177,7 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
             shared.setdefault(("export", f"{file.format} float32{length}"), []).append(target.profile.id)
     for target in plan.targets:
         samples = plan.recipe.calibration.samples
-        calibrated = f", {samples} calibration samples" if target.quantization.scheme == "int8-static" else ""
+        calibrated = f", {samples} calibration samples" if target.quantization.static else ""
         for file in target.files:
             if target.quantization.scheme != "float32":
                 shared.setdefault(("quantize", f"{file.format} {file.label}{calibrated}"), []).append(target.profile.id)

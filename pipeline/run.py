@@ -118,7 +118,7 @@ def train(recipe: Recipe, context: RunContext, targets: Sequence[TargetPlan] = (
         read, trimmed = trim_vocabulary(data, students[-1], recipe.text, context)
         students += (trimmed,)
     int8 = None
-    if any(target.quantization.scheme == "int8-static" for target in targets):
+    if any(target.quantization.static for target in targets):
         if recipe.quantize.aware is not None:
             int8 = train_aware(shown, students[-1], guide, cache, recipe.quantize.aware, recipe.distill, context)
         elif recipe.quantize.correct_biases:
@@ -196,7 +196,7 @@ def release(
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
         networks.students, tuple(files), explanation=networks.explanation,
-        int8=networks.int8 if target.quantization.scheme == "int8-static" else None,
+        int8=networks.int8 if target.quantization.static else None,
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
     verdict = decide(report)
@@ -248,7 +248,7 @@ def _quantize(
     recipe: Recipe, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext
 ) -> ExportedFile:
     scheme, data, student, calibration = target.quantization, networks.data, networks.student, None
-    if scheme.scheme == "int8-static":
+    if scheme.static:
         student = networks.int8 or student
         onnx = export_onnx(data, student, target.profile.export.opset, target.sequence_length, context)
         calibration = calibrate(
