@@ -135,7 +135,7 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
             f"student {family.name} uses {', '.join(banned)}, which target {profile.id} bans{reason}: "
             f"{advice_on(family, profile)}, or name other targets"
         )
-    if recipe.quantize.max_drop is not None and quantization.scheme == "int8-static":
+    if recipe.quantize.max_drop is not None and quantization.static:
         _refuse_float_layers(profile, quantization)
     length = None
     if recipe.task == "text-classification":
@@ -147,6 +147,11 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
 
 
 def _refuse_float_layers(profile: Profile, quantization: Quantization) -> None:
+    if quantization.scheme != "int8-static":
+        raise InputError(
+            f"quantize.max_drop is for int8-static, target {profile.id} has {quantization.scheme}: remove max_drop, or "
+            "name other targets"
+        )
     if not quantization.allow_float_fallback:
         raise InputError(
             f"quantize.max_drop keeps layers in float, which target {profile.id} does not run (its profile says "
@@ -157,7 +162,7 @@ def _refuse_float_layers(profile: Profile, quantization: Quantization) -> None:
 
 def _refuse_other_levels(settings: QuantizeSettings, quantization: Quantization, target: str) -> None:
     """Learned rounding puts weights on the levels of symmetric int8; a file with others would round them once more."""
-    if settings.round == "nearest" or quantization.scheme != "int8-static":
+    if settings.round == "nearest" or not quantization.static:
         return
     other = "onnx_weights: uint8" if quantization.onnx_weights != "int8" else "reduce_range: true"
     if quantization.onnx_weights != "int8" or quantization.reduce_range:
@@ -212,7 +217,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
             ("trim", f"vocabulary: the word pieces that the training texts hold{often}, and the alphabet", every)
         )
     aware = recipe.quantize.aware
-    static = [target.profile.id for target in plan.targets if target.quantization.scheme == "int8-static"]
+    static = [target.profile.id for target in plan.targets if target.quantization.static]
     if recipe.quantize.repairs and static:
         rows.append(("repair", _describe_repairs(recipe.quantize), ", ".join(static)))
     if aware is not None and static:
@@ -281,7 +286,7 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
             shared.setdefault(("export", f"{file.format} float32{length}"), []).append(target.profile.id)
     calibration = plan.recipe.calibration
     calibrated = f"{calibration.samples} training samples, {calibration.select}, {calibration.method}"
-    static = [target.profile.id for target in plan.targets if target.quantization.scheme == "int8-static"]
+    static = [target.profile.id for target in plan.targets if target.quantization.static]
     if static:
         shared["calibrate", calibrated] = static
         shared |= dict.fromkeys(_accuracy_control(plan.recipe.quantize), static)

@@ -102,7 +102,7 @@ class Networks:
 
     def int8_for(self, quantization: Quantization) -> NetworkResult | None:
         """What static INT8 files are made of, where it is not the student."""
-        return self.int8.get(quantization.granularity) if quantization.scheme == "int8-static" else None
+        return self.int8.get(quantization.granularity) if quantization.static else None
 
 
 def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> list[Release]:
@@ -192,7 +192,7 @@ def _plain_files(
 def static_granularities(targets: Sequence[TargetPlan]) -> list[Granularity]:
     """Of the weight scales of static INT8 files. Weights that round by channel do not round so by tensor: what is made
     for 8 bits is made for each."""
-    asked = {target.quantization.granularity for target in targets if target.quantization.scheme == "int8-static"}
+    asked = {target.quantization.granularity for target in targets if target.quantization.static}
     return [granularity for granularity in GRANULARITIES if granularity in asked]
 
 
@@ -271,7 +271,7 @@ def release(
         unpruned = networks.start or networks.students[0]
         whole = _plain_files(recipe, (target,), networks, unpruned, context)
         files = [measure_pace(file, whole, target.profile.measure, networks.data, context) for file in files]
-    static = target.quantization.scheme == "int8-static"
+    static = target.quantization.static
     sensitivity, mixed = control_accuracy(recipe, target, networks, context) if static else (None, None)
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
@@ -333,7 +333,7 @@ def _quantize(
 ) -> ExportedFile:
     scheme, data, student, calibration = target.quantization, networks.data, networks.student, None
     kept: tuple[str, ...] = ()
-    if scheme.scheme == "int8-static":
+    if scheme.static:
         student = networks.int8_for(scheme) or student
         calibration = calibrate_student(recipe, target, networks, context)
         _, mixed = control_accuracy(recipe, target, networks, context)

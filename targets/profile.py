@@ -10,10 +10,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from targets.errors import TargetError
+from targets.schemes import STATIC, Scheme, contradiction, unfit
 from targets.strict import Strict, parse, read_yaml
 
 Task = Literal["image-classification", "text-classification"]
-Scheme = Literal["float32", "float16", "int8-dynamic", "int8-static"]
 IoType = Literal["float32", "int8", "uint8"]
 RuntimeName = Literal["onnxruntime", "litert"]
 Source = Literal["device", "emulated", "predicted", "host"]
@@ -62,7 +62,8 @@ class Quantization(Strict):
     """How one task's models are quantized for this target."""
 
     scheme: Scheme
-    granularity: Literal["per-channel", "per-tensor"] = "per-channel"
+    granularity: Literal["per-channel", "per-tensor", "per-block"] = "per-channel"
+    activations: Literal["asymmetric", "symmetric"] | None = None  # None: 8 bits asymmetric, 16 bits symmetric
     io_dtype: IoType = "float32"
     onnx_format: Literal["qdq", "qoperator"] = "qdq"
     onnx_activations: Literal["uint8", "int8"] = "uint8"
@@ -71,10 +72,20 @@ class Quantization(Strict):
     allow_float_fallback: bool = True
 
     @model_validator(mode="after")
-    def _io_needs_static(self) -> "Quantization":
-        if self.io_dtype != "float32" and self.scheme != "int8-static":
-            raise ValueError(f"io_dtype {self.io_dtype} needs scheme int8-static, not {self.scheme}")
+    def _is_consistent(self) -> "Quantization":
+        if reason := contradiction(self):
+            raise ValueError(reason)
         return self
+
+    @property
+    def static(self) -> bool:
+        """Whether activations have ranges, found by calibration."""
+        return self.scheme in STATIC
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the ranges of activations lie evenly about zero."""
+        return (self.activations or ("symmetric" if self.scheme == "int8-static-a16" else "asymmetric")) == "symmetric"
 
     @property
     def label(self) -> str:
@@ -236,6 +247,16 @@ class Profile(Strict):
         names = [runtime.name for runtime in self.runtimes]
         if len(set(names)) != len(names):
             raise ValueError(f"a runtime is listed twice: {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _runtimes_have_kernels(self) -> "Profile":
+        tasks: tuple[tuple[Task, str], ...] = (("image-classification", "image"), ("text-classification", "text"))
+        for task, key in tasks:
+            quantization = self.quantization_for(task)
+            for runtime in self.runtimes if quantization else ():
+                if quantization and (reason := unfit(quantization, task, runtime.name)):
+                    raise ValueError(f"quantization.{key}: {reason}")
         return self
 
     def quantization_for(self, task: Task) -> Quantization | None:

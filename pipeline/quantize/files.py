@@ -24,9 +24,7 @@ def quantized_file(
 
     Raises InputError if it is not what `quantization` says (`check_quantized`).
     """
-    manifest = (
-        read_manifest(calibration.manifest_file) if calibration and quantization.scheme == "int8-static" else None
-    )
+    manifest = read_manifest(calibration.manifest_file) if calibration and quantization.static else None
     notes: tuple[str, ...] = manifest.notes if manifest else ()
     written = write_manifest(manifest, file.with_name("calibration.json")) if manifest else None
     made = replace(

@@ -1,6 +1,6 @@
 """A model file's operators, tensors and constants, read the same way from ONNX and TFLite."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ import numpy as np
 from pipeline.results import Format
 from targets.runtimes.base import operator_name
 
+FOUR_BITS = ("int4", "uint4")
 # TFLite's dtypes that numpy has too; others (int4, string ...) are counted in bytes alone.
 NUMBERS = frozenset({"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"})
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor stored in the file. `dtype` is numpy's name; `least` the least number in it, 0 if it is empty."""
+    """A tensor stored in the file. `dtype` is numpy's name, or int4 or uint4, two of which share a byte; `least` the
+    least number in it, 0 if it is empty or of 4 bits."""
 
     name: str
     dtype: str
@@ -84,6 +86,8 @@ def _read_onnx(file: Path) -> Graph:
         value = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
         if node.op_type == "Constant" and value is not None:
             constants[node.output[0]] = _onnx_constant(value, node.output[0])
+        if node.op_type == "MatMulNBits" and _bits(node) == 4:  # takes its weights as bytes
+            constants[node.input[1]] = replace(constants[node.input[1]], dtype="uint4")
     dtypes = {constant.name: constant.dtype for constant in constants.values()}
     shapes = {constant.name: constant.shape for constant in constants.values()}
     for info in (*model.graph.input, *model.graph.value_info, *model.graph.output):
@@ -102,8 +106,16 @@ def _read_onnx(file: Path) -> Graph:
 def _onnx_constant(tensor: Any, name: str) -> Constant:
     from onnx import numpy_helper
 
+    dtype, shape = _onnx_dtype(tensor.data_type), tuple(tensor.dims)
     values = numpy_helper.to_array(tensor)
-    return Constant(name, _onnx_dtype(tensor.data_type), tuple(tensor.dims), values.nbytes, _least(values))
+    if dtype in FOUR_BITS:
+        return Constant(name, dtype, shape, (values.size + 1) // 2, 0.0)
+    return Constant(name, dtype, shape, values.nbytes, _least(values))
+
+
+def _bits(node: Any) -> int:
+    """Of the weights of a MatMulNBits, whose default is 4."""
+    return next((attribute.i for attribute in node.attribute if attribute.name == "bits"), 4)
 
 
 def _least(values: np.ndarray) -> float:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.quantize.graph import Graph, read_graph
+from pipeline.quantize.graph import FOUR_BITS, Graph, read_graph
 from pipeline.results import ExportedFile, Format
 from targets.profile import Scheme
 from targets.runtimes.base import RuntimeOptions, open_model
+from targets.schemes import FOUR_BIT, STATIC
 
 EIGHT_BITS = ("int8", "uint8")
 FLOATS = ("float16", "float32", "float64")
@@ -18,20 +19,33 @@ WEIGHT_DTYPES: dict[Scheme, tuple[str, ...]] = {
     "float16": ("float16",),
     "int8-dynamic": EIGHT_BITS,
     "int8-static": EIGHT_BITS,
+    "int8-static-a16": EIGHT_BITS,
+    "int4-dynamic": FOUR_BITS,
+    "int4-weights": FOUR_BITS,
 }
+# Operators without a 4-bit form in LiteRT: in a file of 4-bit weights theirs have 8.
+NO_FOUR_BITS = frozenset({"depthwise-conv-2d", "transpose-conv", "batch-matmul"})
 
 # Operators that hold weights: convolutions, products with a matrix, embeddings, recurrent layers.
 LAYERS = frozenset({
     "conv", "conv-transpose", "gemm", "mat-mul", "gather", "conv-integer", "mat-mul-integer", "q-linear-conv",
     "q-linear-mat-mul", "q-gemm", "conv-2d", "depthwise-conv-2d", "transpose-conv", "fully-connected", "batch-matmul",
-    "embedding-lookup", "lstm", "dynamic-quantize-lstm",
+    "embedding-lookup", "lstm", "dynamic-quantize-lstm", "mat-mul-n-bits",
+    "gather-block-quantized",
 })  # fmt: skip
+# Those that take scales beside their weights, and where the weights stand among their inputs.
+SCALED = {"mat-mul-n-bits": 1, "gather-block-quantized": 0}
 # Operators that a weight may pass on its way to its layer.
 ON_THE_WAY = frozenset(
     {"dequantize-linear", "quantize-linear", "dequantize", "quantize", "cast", "transpose", "reshape"}
 )
 # Operators between float and 8 bits: no arithmetic of the network.
 CONVERSIONS = frozenset({"dequantize-linear", "quantize-linear", "dynamic-quantize-linear", "dequantize", "quantize"})
+
+A16_ON_CPU = (
+    "onnxruntime's CPU has no kernels for activations of 16 bits: it computes in float and rounds between operators, "
+    "which is slower than float32; the file is for accelerators that have them"
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +74,12 @@ def layer_weights(graph: Graph) -> list[LayerWeight]:
     for operator in graph.operators:
         if operator.kind not in LAYERS:
             continue
-        for name in operator.inputs:
+        place = SCALED.get(operator.kind)
+        for name in operator.inputs if place is None else operator.inputs[place : place + 1]:
             while name in makers and makers[name].kind in ON_THE_WAY:
                 name = makers[name].inputs[0]
             constant = graph.constants.get(name)
-            if constant and len(constant.shape) >= 2 and constant.dtype in (*FLOATS, *EIGHT_BITS):
+            if constant and len(constant.shape) >= 2 and constant.dtype in (*FLOATS, *EIGHT_BITS, *FOUR_BITS):
                 found.append(LayerWeight(operator.kind, name, constant.dtype, constant.bytes))
     return found
 
@@ -114,7 +129,9 @@ def check_quantized(
             f"layers to be kept in float are, of {len(weights)} layers: remove quantize.max_drop, or choose another "
             "quantization.scheme for the target"
         )
-    wrong = [weight for weight in weights if weight.dtype not in wanted and weight.name not in floats]
+    wrong = [
+        weight for weight in weights if weight.dtype not in _allowed(weight, file.scheme) and weight.name not in floats
+    ]
     if wrong:
         kinds = Counter(f"{weight.operator} ({weight.dtype})" for weight in wrong)
         raise InputError(
@@ -127,6 +144,11 @@ def check_quantized(
             f"the {file.label} {file.format} file keeps operators in float: {_listed(left)}; the target's profile "
             "says allow_float_fallback: false; choose a student without them, or a profile that allows them"
         )
+
+
+def _allowed(weight: LayerWeight, scheme: Scheme) -> tuple[str, ...]:
+    """What the weight's dtype may be in a file of `scheme`."""
+    return EIGHT_BITS if scheme in FOUR_BIT and weight.operator in NO_FOUR_BITS else WEIGHT_DTYPES[scheme]
 
 
 def _check_io(file: ExportedFile) -> None:
@@ -149,11 +171,16 @@ def describe_quantized(file: ExportedFile) -> tuple[str, ...]:
     for constant in graph.constants.values():
         sizes[constant.dtype] += constant.bytes
     share = sum(sizes[dtype] for dtype in WEIGHT_DTYPES[file.scheme]) / max(sum(sizes.values()), 1)
-    bits = "16-bit" if file.scheme == "float16" else "8-bit"
-    notes = [f"{share:.1%} of the bytes of its constants are {bits}"]
+    bits = 16 if file.scheme == "float16" else 4 if file.scheme in FOUR_BIT else 8
+    notes = [f"{share:.1%} of the bytes of its constants are {bits}-bit"]
+    eight = Counter(weight.operator for weight in layer_weights(graph) if weight.dtype in EIGHT_BITS)
+    if file.scheme in FOUR_BIT and eight:
+        notes.append(f"weights of 8 bits, for want of 4-bit kernels: {_listed(eight)}")
     left = float_operators(graph, file.format)
-    if file.scheme == "int8-static" and left:  # the others compute in float by intent, or as the kernel decides
+    if file.scheme in STATIC and left:  # the others compute in float by intent, or as the kernel decides
         notes.append(f"computed in float: {_listed(left)}")
+    if file.scheme == "int8-static-a16" and file.format == "onnx":
+        notes.append(A16_ON_CPU)
     return tuple(notes)
 
 

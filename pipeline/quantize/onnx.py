@@ -14,10 +14,12 @@ from pipeline.quantize.files import quantized_file
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.layers import layers_of, operators_of
+from pipeline.quantize.onnx_four_bit import four_bit_model
 from pipeline.quantize.onnx_graph import guard_float_weights, quantize_io, store_weights_in_16_bits
 from pipeline.quantize.prepare import prepare_onnx
 from pipeline.results import Calibration, ExportedFile, PreparedData
 from targets.profile import Quantization
+from targets.schemes import FOUR_BIT, unfit
 
 # Operators that onnxruntime's CPU has no 8-bit kernel for (it would dequantize, compute, and round once more), and
 # softmax, whose scores lose most by 8 bits. A profile without float fallback gets them quantized all the same.
@@ -52,20 +54,19 @@ def quantize_onnx(
       saves bytes alone: onnxruntime's ConvInteger has one scale a tensor and is slower than float;
     - int8-static: weights and activations in 8 bits, by the ranges of `calibration` (of this very file; the other
       schemes need none); with `io_dtype` int8 or uint8 the inputs and outputs too, scales in the metadata
-      (`quantize_io`); the layers `kept` (`pipeline.quantize.layers`) stay in float.
+      (`quantize_io`); the layers `kept` (`pipeline.quantize.layers`) stay in float;
+    - int8-static-a16: the same with activations of 16 bits, which onnxruntime's CPU computes in float;
+    - int4-dynamic, int4-weights: texts alone, weights in 4 bits (`four_bit_model`).
 
     Raises InputError if the file can't be quantized so.
     """
     if quantization.scheme == "float32":
         return export
+    if reason := unfit(quantization, data.task, "onnxruntime"):
+        raise InputError(reason)
     inputs: dict[str, object] = {"format": "onnx", "export": export.fingerprint, "scheme": quantization.scheme}
-    if quantization.scheme == "int8-static":
+    if quantization.static:
         assert calibration is not None, "static quantization needs ranges"
-        if quantization.onnx_activations == "int8" and quantization.onnx_weights == "uint8":
-            raise InputError(
-                "onnxruntime has no kernels for int8 activations with uint8 weights: set onnx_weights to int8 in the "
-                "target's profile, or onnx_activations to uint8"
-            )
         inputs |= {"quantization": quantization, "calibration": calibration.fingerprint, "kept": kept}
     preset = preset_for(isa) if data.task == "text-classification" else None
     if quantization.scheme == "int8-dynamic":
@@ -80,6 +81,8 @@ def quantize_onnx(
                 model = _load(export.file)
                 store_weights_in_16_bits(model)
                 _save(model, {}, file)
+            elif quantization.scheme in FOUR_BIT:
+                _save(four_bit_model(prepare_onnx(export.file, scratch), quantization.scheme), {}, file)
             elif quantization.scheme == "int8-dynamic":
                 _save(_dynamic(prepare_onnx(export.file, scratch), quantization, preset, scratch), {}, file)
             else:
@@ -161,6 +164,9 @@ def static_onnx(
     prepared, ranges = calibration.model_file, calibration.ranges
     operators = _operators(prepared, quantization.allow_float_fallback)
     types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
+    activations = types[quantization.onnx_activations]
+    if quantization.scheme == "int8-static-a16":
+        activations = QuantType.QInt16 if quantization.symmetric else QuantType.QUInt16
     model = load_model_with_shape_infer(prepared)
     graph = read_graph(prepared, "onnx")
     float_parts = mask_operators(graph, ranges)
@@ -177,12 +183,12 @@ def static_onnx(
         "per_channel": quantization.granularity == "per-channel",
         "reduce_range": quantization.reduce_range,
         "weight_qType": types[quantization.onnx_weights],
-        "activation_qType": types[quantization.onnx_activations],
+        "activation_qType": activations,
         "tensors_range": TensorsData(CalibrationMethod.MinMax, ends),
         "nodes_to_quantize": [node.name for node in model.graph.node if made_alone.intersection(node.output)],
         "nodes_to_exclude": [node.name for node in model.graph.node if made_in_float.intersection(node.output)],
         "op_types_to_quantize": operators,
-        "extra_options": {},
+        "extra_options": {"ActivationSymmetric": quantization.symmetric},
     }
     if quantization.onnx_format == "qdq":
         quantizer: Any = QDQQuantizer(**settings)

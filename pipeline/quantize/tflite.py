@@ -14,6 +14,7 @@ from calibration.manifest import read_manifest
 from calibration.observe import TfliteTensors
 from calibration.stream import SampleStream
 from pipeline.context import RunContext
+from pipeline.errors import InputError
 from pipeline.progress import Meter
 from pipeline.quantize.failures import quantizing
 from pipeline.quantize.files import quantized_file
@@ -23,13 +24,16 @@ from pipeline.quantize.layers import Layer, layers_of, operators_of, shared_name
 from pipeline.quantize.matching import SAMPLES, same_activations, signatures
 from pipeline.quantize.samples import PIXELS, stream_of
 from pipeline.results import Calibration, ExportedFile, PreparedData
-from targets.profile import IoType, Quantization
+from targets.profile import IoType, Quantization, Scheme
 from targets.runtimes.base import RuntimeOptions, open_model
+from targets.schemes import BLOCK, FOUR_BIT, unfit
 
 SIGNATURE = "serving_default"
 SCORES = (0.0, 255 / 256)  # the range that LiteRT gives to what softmax gives in 8 bits
 
 Ranges = dict[str, dict[str, np.ndarray]]  # tensor -> "min" and "max"
+
+GRANULARITIES = {"per-channel": "CHANNELWISE", "per-tensor": "TENSORWISE", "per-block": f"BLOCKWISE_{BLOCK}"}
 
 
 def quantize_tflite(
@@ -44,23 +48,29 @@ def quantize_tflite(
 
     - float16: weights stored in 16 bits, arithmetic in float32 where the delegate has no 16-bit kernels;
     - int8-dynamic: weights in 8 bits, activations at run time;
+    - int4-dynamic, int4-weights: weights in 4 bits where LiteRT has kernels, in 8 elsewhere (depthwise convolutions);
+      activations in 8 at run time, or arithmetic in float;
     - int8-static: weights and activations in 8 bits, by the ranges of `calibration` (of the same student's ONNX file;
       the other schemes need none); with `io_dtype` int8 or uint8 the inputs and outputs too. An activation that the
       ONNX file has not gets its extremes over the same samples. Embeddings get 8-bit weights and give float, which is
-      quantized next. The layers `kept` (`pipeline.quantize.layers`) stay in float.
+      quantized next. The layers `kept` (`pipeline.quantize.layers`) stay in float;
+    - int8-static-a16: the same with activations of 16 bits, symmetric.
 
     Raises InputError if the file can't be quantized so.
     """
     if quantization.scheme == "float32":
         return export
-    static = quantization.scheme == "int8-static"
+    if reason := unfit(quantization, data.task, "litert"):
+        raise InputError(reason)
+    static = quantization.static
     inputs: dict[str, object] = {"format": "tflite", "export": export.fingerprint, "scheme": quantization.scheme}
     total = 1
     if quantization.scheme != "float16":
         inputs |= {"granularity": quantization.granularity, "float_fallback": quantization.allow_float_fallback}
     if static:
         assert calibration is not None, "static quantization needs ranges"
-        inputs |= {"io_dtype": quantization.io_dtype, "calibration": calibration.fingerprint, "kept": kept}
+        inputs |= {"io_dtype": quantization.io_dtype, "symmetric": quantization.symmetric}
+        inputs |= {"calibration": calibration.fingerprint, "kept": kept}
         total += len(read_manifest(calibration.manifest_file).rows)
 
     def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
@@ -149,24 +159,40 @@ def _quantizer(file: Path, quantization: Quantization) -> Any:
 
     operators = qtyping.TFLOperationName
     quantizer = Quantizer(str(file))
-    granularity = (
-        qtyping.QuantGranularity.CHANNELWISE
-        if quantization.granularity == "per-channel"
-        else qtyping.QuantGranularity.TENSORWISE
-    )
+    granularity = qtyping.QuantGranularity(GRANULARITIES[quantization.granularity])
     if quantization.scheme == "float16":
         half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
         settings = qtyping.OpQuantizationConfig(
             weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
         )
         quantizer.update_quantization_recipe(".*", operators.ALL_SUPPORTED, settings, "float_casting")
+    elif quantization.scheme in FOUR_BIT:
+        _add_four_bits(quantizer, quantization.scheme, granularity)
     elif quantization.scheme == "int8-dynamic":
         quantizer.add_dynamic_config(".*", operators.ALL_SUPPORTED, 8, granularity)
     else:
-        quantizer.add_static_config(".*", operators.ALL_SUPPORTED, 8, 8, granularity)
+        bits = 16 if quantization.scheme == "int8-static-a16" else 8
+        settings = qtyping.OpQuantizationConfig(
+            activation_tensor_config=qtyping.TensorQuantizationConfig(bits, symmetric=quantization.symmetric),
+            weight_tensor_config=qtyping.TensorQuantizationConfig(8, granularity=granularity),
+            compute_precision=qtyping.ComputePrecision.INTEGER,
+            explicit_dequantize=False,
+        )
+        quantizer.update_quantization_recipe(".*", operators.ALL_SUPPORTED, settings)
         quantizer.add_dynamic_config(".*", operators.EMBEDDING_LOOKUP, 8, granularity)  # has no static form
         _quantize_io(quantizer, quantization.io_dtype)
     return quantizer
+
+
+def _add_four_bits(quantizer: Any, scheme: Scheme, granularity: Any) -> None:
+    """Weights of 4 bits for the operators that have such a form; those of the others get 8, by channel."""
+    from ai_edge_quantizer import qtyping
+
+    operators = qtyping.TFLOperationName
+    add = quantizer.add_dynamic_config if scheme == "int4-dynamic" else quantizer.add_weight_only_config
+    add(".*", operators.ALL_SUPPORTED, 8)
+    for operator in (operators.CONV_2D, operators.FULLY_CONNECTED, operators.EMBEDDING_LOOKUP):
+        add(".*", operator, 4, granularity)
 
 
 def _quantize_io(quantizer: Any, dtype: IoType, place: str = ".*") -> None:

@@ -30,6 +30,11 @@ def scores_of(file: ExportedFile, data: PreparedData) -> np.ndarray:
     return np.concatenate([output.dequantize(model.run(feeds(model.inputs, data, row))[0]) for row in rows])
 
 
+def accuracy_of(file: ExportedFile, data: PreparedData) -> float:
+    """Top-1 on the test split."""
+    return float(np.mean(scores_of(file, data).argmax(axis=1) == data.targets[data.rows("test")]))
+
+
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation of two arrays of scores."""
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
