@@ -23,7 +23,11 @@ from pipeline.training.fit import prepare_torch
 from targets.machine import describe_machine
 from targets.profile import Measure, Scheme
 
-BYTES: dict[Scheme, int] = {"float32": 4, "float16": 2, "int8-dynamic": 1, "int8-static": 1}  # of a weight
+# Of a weight.
+BYTES: dict[Scheme, float] = {
+    "float32": 4, "float16": 2, "int8-dynamic": 1, "int8-static": 1, "int8-static-a16": 1, "int4-dynamic": 0.5,
+    "int4-weights": 0.5,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
