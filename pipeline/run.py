@@ -122,12 +122,10 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
         context = RunContext(
             Store(out / ".store"), reporter, recipe.seed, recipe.threads, curves=curves, compute=recipe.compute
         )
-        networks = {
-            target.profile.id: trained
-            for group in plan.sharing
-            for trained in [train(recipe, context, group)]
-            for target in group
-        }
+        networks: dict[str, Networks] = {}
+        for group in plan.sharing:
+            trained = train(recipe, context, group)
+            networks |= {target.profile.id: trained for target in group}
         releases = []
         if scale.first():
             with scale.apart():

@@ -7,7 +7,9 @@ import yaml
 
 from pipeline.errors import InputError
 from pipeline.plan import describe_plan, make_plan
+from pipeline.progress import SILENT
 from pipeline.recipe import load_recipe
+from pipeline.run import run
 from pipeline.settings.prune import PruneSettings
 from pipeline.student import STUDENTS, StudentFamily
 from targets.errors import TargetError
@@ -117,3 +119,10 @@ def test_latency_is_pruned_for_where_it_can_be_measured(tmp_path: Path) -> None:
         InputError, match=r"prune.latency is measured on this host, target pixel8 says measure.where: adb"
     ):
         make_plan(load_recipe(DIGITS, ("prune.latency=0.5",)), (str(file),))
+
+
+def test_a_latency_needs_the_clock(tmp_path: Path) -> None:
+    plan = make_plan(load_recipe(DIGITS, ("prune.latency=0.5",)), ("pixel8",))
+    with pytest.raises(InputError, match="prune.latency needs the clock: run without --no-latency"):
+        run(plan, tmp_path / "out", SILENT, latency=False)
+    assert not (tmp_path / "out").exists()
