@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from targets.profile import Scheme
 from targets.strict import Strict
 
 
@@ -19,9 +20,11 @@ class AwareSettings(Strict):
 class QuantizeSettings(Strict):
     """What is done for the accuracy of static INT8 files; by default the student is quantized as it is.
 
+    `scheme`: another one than the target's profile asks for, of those that the target takes; None: the profile's.
     `correct_biases`: takes back what rounding shifts in the mean of each channel, without training.
     """
 
+    scheme: Scheme | None = None
     correct_biases: bool = False
     aware: AwareSettings | None = None
 
