@@ -109,7 +109,7 @@ def found(folder: Path, trials: list[Trial] = TRIALS) -> FoundFront:
 def test_the_table_names_marks_and_why_trials_did_not_end(tmp_path: Path) -> None:
     lines = found(tmp_path).lines()
     rows = {line.split()[0]: line for line in lines if line.startswith("  ")}
-    assert lines[0].startswith("front of 11 trials for tiny (6 done, 1 over budget, 1 skipped, 1 pruned, 1 failed")
+    assert lines[0].startswith("front of 11 trials for tiny (7 done, 1 over budget, 1 skipped, 1 pruned, 1 failed")
     assert rows["1"].endswith("best")
     assert "90.00%" in rows["1"]
     assert rows["2"].endswith("knee")

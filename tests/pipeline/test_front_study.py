@@ -145,15 +145,13 @@ def test_a_defect_is_no_failed_trial(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        searched(tmp_path, 2, FrontJudge(price, breaks))
-    assert [trial.state for trial in searched(tmp_path, 2)] == ["done"] * 2
+        searched(tmp_path, 1, FrontJudge(price, breaks))
+    assert [trial.state for trial in searched(tmp_path, 1)] == ["done"]
 
 
-def test_input_that_can_not_be_priced_leaves_no_half_trial(tmp_path: Path) -> None:
-    def never(recipe: Recipe, context: RunContext) -> Judged:
+def test_a_training_that_diverges_is_a_failed_trial(tmp_path: Path) -> None:
+    def diverges(recipe: Recipe, context: RunContext) -> Judged:
         raise InputError("training diverged: the loss became nan")
 
-    made = searched(tmp_path, 2, FrontJudge(price, never))
-    assert [(trial.state, trial.message) for trial in made] == [
-        ("failed", "training diverged: the loss became nan")
-    ] * 2
+    (made,) = searched(tmp_path, 1, FrontJudge(price, diverges))
+    assert (made.state, made.message) == ("failed", "training diverged: the loss became nan")

@@ -16,6 +16,7 @@ from pipeline.store import write_atomic
 from pipeline.words import short
 
 LARGEST, SMALLEST = 330.0, 14.0  # square points of the largest file's mark, and of any
+PER_LINE = 5  # entries of the legend
 FAR = 1.5  # times the dearest student: what lies beyond would squeeze the rest
 AXES = {"latency": "ms of one inference on this host, median at the reference's pace", "size": "MB (10\u2076 bytes)"}
 
@@ -53,7 +54,11 @@ def draw_front(found: FoundFront, title: str) -> Figure:
     _skipped(axes, found, key)
     steps = _staircase(front, key)
     axes.step(*zip(*steps, strict=True), where="post", color=BLUE, linewidth=1.2, alpha=0.6, zorder=1)
-    axes.scatter(*_places(front, key), s=[area(trial) for trial in front], color=BLUE, alpha=0.85, label="front")
+    filled = [BLUE if trial.feasible else "white" for trial in front]
+    axes.scatter(
+        *_places(front, key), s=[area(trial) for trial in front], color=filled, edgecolors=BLUE, linewidths=1.2,
+        label="front (hollow: over a budget)" if "white" in filled else "front",
+    )  # fmt: skip
     for word, chosen, colour in (("best within the budgets", found.best, INK), ("knee", found.knee, ORANGE)):
         if chosen is not None:
             ring = area(chosen) * (2.2 if word == "knee" else 1.5) + 40
@@ -61,10 +66,10 @@ def draw_front(found: FoundFront, title: str) -> Figure:
                 *_places([chosen], key), s=ring, facecolors="none", edgecolors=colour, linewidths=1.5, label=word
             )
     for trial in front:
+        place, above = (trial.figures[key], 100 * (trial.accuracy or 0)), area(trial) ** 0.5 / 2 + 5
         axes.annotate(
-            str(trial.number), (trial.figures[key], 100 * (trial.accuracy or 0)), xytext=(0, 10),
-            textcoords="offset points", ha="center", fontsize=8, color=INK,
-        )  # fmt: skip
+            str(trial.number), place, xytext=(0, above), textcoords="offset points", ha="center", fontsize=8, color=INK
+        )
     _budgets(axes, found, across)
     axes.set_xlabel(AXES[across])
     axes.set_ylabel("validation accuracy in %")
@@ -147,7 +152,7 @@ def _legend(figure: Figure, axes: Axes, area: _Areas) -> None:
                 markeredgewidth=1.4, markersize=area.of(size) ** 0.5,
             )  # fmt: skip
     figure.legend(
-        list(shown.values()), list(shown), loc="outside lower center", ncols=len(shown),
+        list(shown.values()), list(shown), loc="outside lower center", ncols=min(len(shown), PER_LINE),
         fontsize=9, handlelength=1.6, columnspacing=1.4, borderpad=0.8,
     )  # fmt: skip
 
@@ -160,4 +165,5 @@ def _plain(mark: object, text: str) -> object:
         "best within the budgets": {"markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.5},
         "knee": {"markerfacecolor": "none", "markeredgecolor": ORANGE, "markeredgewidth": 1.5},
     }
-    return Line2D([], [], linestyle="", marker="o", markersize=7, **looks[text]) if text in looks else mark
+    kind = text.split(" (")[0]
+    return Line2D([], [], linestyle="", marker="o", markersize=7, **looks[kind]) if kind in looks else mark  # type: ignore[arg-type]
