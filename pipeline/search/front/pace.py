@@ -33,7 +33,7 @@ class Reference:
 @dataclass(frozen=True)
 class PairedLatency:
     """Milliseconds of single inferences at the reference's pace, and `ratio` to the reference's median.
-    `samples_file`: .npz with float64 [rounds, runs] ms as measured, `file` and `reference`."""
+    `samples_file`: .npz with float64 [rounds, runs], `own_ms` and `reference_ms` as measured."""
 
     fingerprint: str
     source: Source
@@ -82,7 +82,7 @@ def measure_beside(
                 _samples(reference.file, reference.data, options), options, plan, folder,
             )  # fmt: skip
         samples_file = folder / "samples.npz"
-        np.savez(samples_file, file=found.file_ms, reference=found.reference_ms)
+        np.savez(samples_file, own_ms=found.file_ms, reference_ms=found.reference_ms)
         summary = summarise(found.at_pace(reference.p50))
         ratio = summary.p50 / reference.p50
         meter.advance(note=f"p50 {short(summary.p50)} ms, {ratio:.2f} of the reference's")
