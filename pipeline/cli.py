@@ -113,15 +113,20 @@ def search_command(
     ] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials there are to be, those made before too.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Begins no trial after so long.")] = None,
+    front: Annotated[
+        bool, typer.Option("--front", help="Finds the students that no other beats in accuracy, latency and size.")
+    ] = False,
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Where the search and stored results go.")] = Path("artifacts"),
     latency: Annotated[bool, typer.Option(help="Without it, only size decides what fits.")] = True,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
-    """Searches the settings of a recipe that are most accurate within a target's budgets: exit 0 with a recipe to
-    run, or 1 if no trial kept to the budgets. Started twice, two processes share the work."""
+    """Searches the settings of a recipe that are most accurate within a target's budgets, or those on the front of
+    accuracy against latency and size: exit 0 with recipes to run, or 1 if no trial kept to the budgets. Started twice,
+    two processes share the work."""
     ends = [f"search.{name}={value}" for name, value in (("trials", trials), ("minutes", minutes)) if value is not None]
+    ends += ["search.objective=front"] if front else []
     settle_libraries()
     from rich.console import Console
 

@@ -125,6 +125,8 @@ def _refuse_unprunable(recipe: Recipe, family: StudentFamily, profiles: Sequence
 
 
 def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> TargetPlan:
+    if recipe.quantize.scheme is not None:
+        profile = profile.with_scheme(recipe.task, recipe.quantize.scheme)
     quantization = profile.quantization_for(recipe.task)
     if quantization is None:
         raise InputError(f"target {profile.id} takes no models for {recipe.task}: its profile says so")
@@ -216,6 +218,8 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
         rows.append(
             ("trim", f"vocabulary: the word pieces that the training texts hold{often}, and the alphabet", every)
         )
+    if recipe.quantize.scheme is not None:
+        rows.append(("scheme", f"{recipe.quantize.scheme}, whatever a target's profile asks for", every))
     aware = recipe.quantize.aware
     static = [target.profile.id for target in plan.targets if target.quantization.static]
     if recipe.quantize.repairs and static:

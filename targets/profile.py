@@ -265,6 +265,22 @@ class Profile(Strict):
     def budgets_for(self, task: Task) -> Budgets:
         return self.budgets.image if task == "image-classification" else self.budgets.text
 
+    def with_scheme(self, task: Task, scheme: Scheme) -> "Profile":
+        """This profile as if it asked for `scheme`. Raises TargetError if the target can't take it."""
+        own = self.quantization_for(task)
+        if own is None:
+            raise TargetError(f"target {self.id} takes no models for {task}: its profile says so")
+        if own.scheme == scheme:
+            return self
+        if not own.allow_float_fallback:
+            raise TargetError(
+                f"scheme {scheme}: target {self.id} runs graphs of {own.scheme} alone (allow_float_fallback: false); "
+                f"remove it, or use {own.scheme}"
+            )
+        content = self.model_dump(mode="json", by_alias=True, exclude_unset=True)  # what it does not say stays unsaid
+        content["quantization"]["image" if task == "image-classification" else "text"]["scheme"] = scheme
+        return parse(Profile, content, f"target {self.id} with scheme {scheme}")
+
 
 PROFILES = Path(__file__).parent / "profiles"
 

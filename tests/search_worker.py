@@ -12,8 +12,9 @@ from pipeline.errors import InputError
 from pipeline.progress import Meter
 from pipeline.recipe import Recipe
 from pipeline.results import EpochRecord
+from pipeline.search.best import Judged, run_search
 from pipeline.search.space import Space
-from pipeline.search.study import Judged, Search, run_search
+from pipeline.search.study import Search
 from pipeline.settings.search import Hyperparameter
 
 EPOCHS = 3

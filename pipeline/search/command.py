@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.context import RunContext
 from pipeline.errors import InputError
-from pipeline.latency import refuse_other_places
 from pipeline.plan import make_plan
-from pipeline.progress import SILENT, Reporter
+from pipeline.progress import Reporter
 from pipeline.recipe import load_recipe
-from pipeline.run import teach_all
+from pipeline.search.best import run_search
+from pipeline.search.front.command import search_front
+from pipeline.search.front.result import FoundFront
+from pipeline.search.ground import Ground, ground_of, search_of, time_left
 from pipeline.search.plot import write_plot
 from pipeline.search.result import (
     Trial,
@@ -27,12 +28,8 @@ from pipeline.search.result import (
     write_best,
     write_trials,
 )
-from pipeline.search.space import default_space, outermost, with_values
-from pipeline.search.study import Search, run_search
-from pipeline.search.trial import judge, limits
-from pipeline.settings.search import SearchSettings
-from pipeline.store import Store
-from targets.machine import describe_machine
+from pipeline.search.space import default_space, left_out, outermost, with_values
+from pipeline.search.trial import judge
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def _as_json(trial: Trial | None) -> dict[str, Any] | None:
 
 def search(
     file: Path, target: str | None, overrides: tuple[str, ...], out: Path, reporter: Reporter, *, latency: bool
-) -> Found:
+) -> Found | FoundFront:
     """Searches the recipe in `file` for `target` (None: the first that it names) and writes what it found into
     `out/<recipe>/search/<target>/`. Several processes may do so at once.
 
@@ -91,31 +88,22 @@ def search(
     recipe = load_recipe(file, overrides)
     named = target or next(iter(recipe.targets), None)
     plan = make_plan(recipe, (named,) if named else ())
-    profile, budgets = plan.targets[0].profile, limits(plan.targets[0].budgets, latency)
-    if latency:
-        refuse_other_places(profile.measure)
+    ground = ground_of(file, overrides, recipe, str(named), plan.targets[0], out, reporter, latency)
+    return search_front(ground) if recipe.search.objective == "front" else _search_best(ground)
+
+
+def _search_best(ground: Ground) -> Found:
+    recipe, folder, budgets = ground.recipe, ground.folder, ground.limits
     space = recipe.search.space or default_space(recipe)
     for key, parameter in space.items():
         for value in outermost(key, parameter):
-            make_plan(with_values(recipe, {key: value}), (str(named),))
-    context = RunContext(Store(out / ".store"), reporter, recipe.seed, recipe.threads)
-    data, _, teacher = teach_all(recipe, context)
-    parts = {"student", "distill", "prune", "quantize", "calibration", "text", "image"}
-    settings = recipe.model_dump(mode="json", include=parts)
-    same = {
-        "recipe": settings, "space": space, "profile": profile, "budgets": plan.targets[0].budgets,
-        "seed": recipe.seed, "latency": describe_machine().label if latency else None,
-        "data": data.fingerprint, "teacher": teacher.fingerprint,
-    }  # fmt: skip
-    study = f"{profile.id}-{context.store.key('search', same, judge)[:24]}"
-    parent = out / recipe.name / "search"
-    folder = parent / profile.id
-    folder.mkdir(parents=True, exist_ok=True)
+            make_plan(with_values(recipe, {key: value}, left_out(space, {key: value})), (ground.named,))
+    searched = search_of(ground, space, judge, {})
     started, ended_here = time.monotonic(), 0
 
     def write(trials: Sequence[Trial]) -> None:
         write_trials(trials, folder)
-        write_best(trials, budgets, file, overrides, str(named), folder)
+        write_best(trials, budgets, ground.file, ground.overrides, ground.named, folder)
 
     def tell(trials: Sequence[Trial], ended: Trial) -> None:
         nonlocal ended_here
@@ -123,45 +111,15 @@ def search(
         write(trials)
         best, seconds = best_trial(trials), time.monotonic() - started
         standing = f"best {best.accuracy:.2%} (trial {best.number})" if best else "none within the budgets yet"
-        left = _left(trials, recipe.search, seconds, ended_here)
-        reporter.say(f"trial {ended.number}: {describe(ended, budgets)}; {standing}; {left}")
+        left = time_left(trials, recipe.search, seconds, ended_here)
+        ground.context.reporter.say(f"trial {ended.number}: {describe(ended, budgets)}; {standing}; {left}")
 
-    trials = run_search(
-        Search(
-            recipe, space, study, parent, out / ".store", recipe.search.total, recipe.search.minutes, _live(reporter)
-        ),
-        partial(judge, target=str(named), latency=latency),
-        tell,
-    )
+    trials = run_search(searched, partial(judge, target=ground.named, latency=ground.latency), tell)
     write(trials)
     judged = [trial for trial in trials if trial.state == "done"]
     if not judged:
         failed = next((trial for trial in trials if trial.state == "failed"), None)
         reason = f"trial {failed.number} {describe(failed, budgets)}" if failed else "there was no time for one"
         raise InputError(f"no trial came to an end: {reason}")
-    write_plot(trials, budgets, f"{recipe.name} for {profile.id}", folder)
-    return Found(profile.id, tuple(trials), best_trial(trials), budgets, folder)
-
-
-def _left(trials: Sequence[Trial], settings: SearchSettings, seconds: float, ended_here: int) -> str:
-    """What is left to do, by the pace of this process and the number of those that work now."""
-    open_trials = [trial for trial in trials if trial.state == "running"]
-    ends = []
-    if settings.total is not None:
-        missing = max(settings.total - len(trials), 0) + len(open_trials)
-        ends.append(missing * seconds / ended_here / (1 + len(open_trials)))
-    if settings.minutes is not None:
-        ends.append(max(60 * settings.minutes - seconds, 0.0))
-    left = min(ends)
-    told = f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
-    return f"{len(trials) - len(open_trials)} of {settings.total or 'any'} done, about {told} left"
-
-
-def _live(reporter: Reporter) -> Reporter:
-    """Shows the stages of a trial while they run, where there is a terminal; what stays is a line a trial."""
-    return _Passing(reporter.console, reporter.quiet) if reporter.console.is_terminal else SILENT
-
-
-class _Passing(Reporter):
-    def say(self, text: str) -> None:
-        """Nothing stays."""
+    write_plot(trials, budgets, f"{recipe.name} for {folder.name}", folder)
+    return Found(folder.name, tuple(trials), best_trial(trials), budgets, folder)

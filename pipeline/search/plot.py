@@ -18,7 +18,7 @@ from pipeline.store import write_atomic
 
 # The report's colours on white; a file of its own follows no page.
 INK, MUTED, GRID, BLUE, ORANGE, RED = "#191c24", "#5d6575", "#d9dde6", "#3568d4", "#d9772b", "#c2353a"
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "edgepress",
     "font.family": "sans-serif",
@@ -40,7 +40,7 @@ _STYLE = {
 
 def write_plot(trials: Sequence[Trial], limits: Mapping[str, float], title: str, folder: Path) -> Path:
     """`search.svg`: the same bytes for the same trials."""
-    with rc_context(_STYLE):  # type: ignore[arg-type]
+    with rc_context(STYLE):  # type: ignore[arg-type]
         figure = draw(trials, limits, title)
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

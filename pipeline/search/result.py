@@ -11,20 +11,23 @@ from typing import Any, Literal
 import yaml
 
 from pipeline.recipe import read_recipe, set_setting
+from pipeline.search.space import remove_setting
 from pipeline.settings.teacher import FILE_FORMATS
 from pipeline.store import write_atomic
 from pipeline.words import short
 
-State = Literal["done", "pruned", "failed", "running"]
+State = Literal["done", "pruned", "skipped", "failed", "running"]
 
 UNITS = {"size_mb": "MB", "peak_mem_mb": "MB"}  # of the figures by their budgets' keys; the others are in ms
+RATIO = "latency_ratio"  # the figure that has no unit, and no budget: in a search over the front
 
 
 @dataclass(frozen=True)
 class Trial:
     """One try. `accuracy` in [0, 1] is that of the validation split: of a trial that is done, the worst of the files
-    that ship; of a pruned one, the student's when it was given up. `figures` are the costs of the worst file, by the
-    keys of their budgets; `excess` is by which share of a budget each is over it, not above 0 where it is kept."""
+    that ship; of a pruned one, the student's when it was given up; a skipped one, whose costs alone ruled it out, was
+    never trained. `figures` are the costs of the worst file, by the keys of their budgets; `excess` is by which share
+    of a budget each is over it, not above 0 where it is kept. `unset`: settings that were left to their defaults."""
 
     number: int
     state: State
@@ -33,6 +36,7 @@ class Trial:
     figures: dict[str, float] = field(default_factory=dict)
     excess: dict[str, float] = field(default_factory=dict)
     message: str = ""
+    unset: tuple[str, ...] = ()
 
     @property
     def feasible(self) -> bool:
@@ -51,8 +55,8 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
 
 
 def closest_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The trial that is over its budgets by least."""
-    done = [trial for trial in trials if trial.state == "done"]
+    """The trial that is over its budgets by least, trained or not."""
+    done = [trial for trial in trials if trial.state in ("done", "skipped")]
     return min(done, key=lambda t: (sum(max(over, 0) for over in t.excess.values()), t.number), default=None)
 
 
@@ -61,9 +65,12 @@ def describe(trial: Trial, limits: Mapping[str, float]) -> str:
     if trial.state == "failed":
         return f"failed: {trial.message}"
     accuracy = "no accuracy" if trial.accuracy is None else f"{trial.accuracy:.2%} on the validation split"
-    if trial.state != "done":
+    if trial.state == "skipped":
+        accuracy = "skipped before training"
+    elif trial.state != "done":
         return f"{trial.state} at {accuracy}"
-    shown = {key: trial.figures[key] for key in trial.figures if key in ("size_mb", "latency_ms.p90", *limits)}
+    typical = "latency_ms.p50" if RATIO in trial.figures else "latency_ms.p90"
+    shown = {key: trial.figures[key] for key in trial.figures if key in ("size_mb", typical, *limits)}
     costs = [f"{name(key)} {short(value)} {UNITS.get(key, 'ms')}" for key, value in shown.items()]
     over = [f"over the {name(key)} budget of {limits[key]:g} {UNITS.get(key, 'ms')}" for key in trial.missed]
     return ", ".join([accuracy, *costs, *over])
@@ -83,29 +90,45 @@ def write_best(
     target: str,
     folder: Path,
 ) -> Path | None:
-    """`best.yaml` in `folder`, which is named for the target: the recipe as its author wrote it with the best trial's
-    values, for `target` alone; paths in it lead from its own folder to where they led. None, and no such file, while no
-    trial keeps to the budgets."""
+    """`best.yaml` in `folder`, which is named for the target: the best trial's recipe (`write_recipe`). None, and no
+    such file, while no trial keeps to the budgets."""
     file, best = folder / "best.yaml", best_trial(trials)
     if best is None:
         file.unlink(missing_ok=True)
         return None
-    content = _relative(*read_recipe(recipe_file, overrides), folder.resolve())
+    counts = ", ".join(f"{count} {state}" for state, count in count_states(trials).items())
+    title = f"The best of {trials_of(trials)} for {folder.name} ({counts}): trial {best.number}."
+    write_recipe(best, title, limits, recipe_file, overrides, target, file)
+    return file
+
+
+def write_recipe(
+    trial: Trial,
+    title: str,
+    limits: Mapping[str, float],
+    recipe_file: Path,
+    overrides: tuple[str, ...],
+    target: str,
+    file: Path,
+) -> None:
+    """`file`: the recipe as its author wrote it with the trial's values, for `target` alone; paths in it lead from its
+    own folder to where they led."""
+    content = _relative(*read_recipe(recipe_file, overrides), file.parent.resolve())
     content.pop("search", None)
-    for key, value in best.values.items():
+    for key in trial.unset:
+        remove_setting(content, key)
+    for key, value in trial.values.items():
         set_setting(content, key, value)
     content["targets"] = [target]
-    counts = ", ".join(f"{count} {state}" for state, count in count_states(trials).items())
     head = [
-        f"The best of {trials_of(trials)} for {folder.name} ({counts}): trial {best.number}.",
+        title,
         "Accuracy is the shipped file's, the worst where several ship; the test split had no part in the choice.",
-        f"{describe(best, limits)}.",
+        f"{describe(trial, limits)}.",
         *(f"Budget: {name(key)} at most {limit:g} {UNITS.get(key, 'ms')}." for key, limit in limits.items()),
         "Paths are relative to this file.",
     ]
     comments = "".join(f"# {line}\n" for line in head)
     write_atomic(file, comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
-    return file
 
 
 def trials_of(trials: Sequence[Trial]) -> str:
@@ -133,7 +156,7 @@ def _relative(written: Any, resolved: Any, folder: Path) -> Any:
     return found if found.startswith(".") else f"./{found}"
 
 
-def write_trials(trials: Sequence[Trial], folder: Path) -> Path:
+def write_trials(trials: Sequence[Trial], folder: Path, file_name: str = "trials.csv") -> Path:
     """`trials.csv`: a line a trial, empty where there is nothing to say."""
     figures = sorted({key for trial in trials for key in trial.figures})
     settings = list(dict.fromkeys(key for trial in trials for key in trial.values))
@@ -145,6 +168,6 @@ def write_trials(trials: Sequence[Trial], folder: Path) -> Path:
         costs = [trial.figures.get(key) for key in figures]
         chosen = [trial.values.get(key) for key in settings]
         table.writerow([trial.number, trial.state, within, trial.accuracy, *costs, *chosen, trial.message])
-    file = folder / "trials.csv"
+    file = folder / file_name
     write_atomic(file, stream.getvalue())
     return file

@@ -2,7 +2,7 @@
 recipes that name none."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -17,8 +17,18 @@ from targets.strict import model_in, parse
 
 Space = Mapping[str, Hyperparameter]
 
-# All else stays as it is, so that one data set, one teacher and one cache of its answers serve every trial.
-SEARCHED = ("student", "distill", "prune", "quantize", "calibration", "text.vocabulary", "text.least_count")
+# All else stays as it is, so that one data set, one teacher and one cache of its answers serve every trial; of
+# image.size, all trials of one size.
+SEARCHED = (
+    "student",
+    "distill",
+    "prune",
+    "quantize",
+    "calibration",
+    "text.vocabulary",
+    "text.least_count",
+    "image.size",
+)
 
 DIGITS = 4  # significant, of the numbers that trials use: a recipe that a person reads
 
@@ -37,23 +47,73 @@ def check_space(recipe: Recipe, space: Space) -> None:
             for end in parameter.ends:
                 if kind is int and not end.is_integer():
                     raise ValueError(f"search.space: '{key}' takes whole numbers, found {end:g}")
+        _check_condition(key, space)
+        if key == "image.size":
+            _check_sizes(recipe, parameter)
         for value in outermost(key, parameter):
             try:
-                with_values(recipe, {key: value})
+                with_values(recipe, {key: value}, left_out(space, {key: value}))
             except (InputError, TargetError) as error:
                 raise ValueError(f"search.space: {error}") from None
 
 
-def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values for some of its settings, by dotted keys, and without its search. Raises InputError
-    or TargetError where they do not fit."""
+def _check_condition(key: str, space: Space) -> None:
+    for other, wanted in (space[key].when or {}).items():
+        known = space[other].choices if other in space else None
+        if known is None or space[other].when is not None:
+            raise ValueError(
+                f"search.space: '{key}' is drawn when '{other}' is one of some choices: give that one choices in the "
+                "space, and no `when` of its own"
+            )
+        unknown = [value for value in wanted if value not in known]
+        if unknown or not wanted:
+            found = ", ".join(map(str, unknown)) or "nothing"
+            raise ValueError(
+                f"search.space: '{key}' is drawn when '{other}' is {found}, its choices are "
+                f"{', '.join(map(str, known))}"
+            )
+
+
+def _check_sizes(recipe: Recipe, parameter: Hyperparameter) -> None:
+    if recipe.task != "image-classification":
+        raise ValueError("search.space: image.size is for images; remove it from this text recipe")
+    if recipe.teacher.stored:
+        raise ValueError(f"search.space: image.size: {recipe.teacher.model} holds answers of one size; remove it")
+    if parameter.choices is None:
+        raise ValueError("search.space: image.size: give choices, each size has data and a teacher cache of its own")
+
+
+def left_out(space: Space, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of the space whose condition one of `values` rules out."""
+
+    def ruled_out(parameter: Hyperparameter) -> bool:
+        return any(key in values and values[key] not in wanted for key, wanted in (parameter.when or {}).items())
+
+    return tuple(key for key, parameter in space.items() if ruled_out(parameter))
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any], left_out: Iterable[str] = ()) -> Recipe:
+    """The recipe with other values for some of its settings, by dotted keys, and without its search; those `left_out`
+    have their defaults. Raises InputError or TargetError where they do not fit."""
     content = recipe.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"search"})
+    for key in left_out:
+        remove_setting(content, key)
     for key, value in values.items():
         try:
             set_setting(content, key, value)
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
     return parse(Recipe, content, "with " + ", ".join(f"{key} {value}" for key, value in values.items()))
+
+
+def remove_setting(content: dict[str, Any], key: str) -> None:
+    """Leaves the setting `key` of a recipe's content to its default."""
+    *parents, last = key.split(".")
+    place: Any = content
+    for part in parents:
+        place = place.get(part) if isinstance(place, dict) else None
+    if isinstance(place, dict):
+        place.pop(last, None)
 
 
 def outermost(key: str, parameter: Hyperparameter) -> tuple[Any, ...]:

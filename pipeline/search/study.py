@@ -1,10 +1,11 @@
-"""The study: which trial comes next, which one is given up, and what becomes of those that were killed. Optuna draws
-and keeps them, in one file on disk that several processes share."""
+"""The study: which trial comes next, and what becomes of those that were killed. Optuna draws and keeps them, in one
+file on disk that several processes share. How one goes stands in `pipeline.search.best` and `front/study.py`."""
 
+import itertools
 import json
+import math
 import os
 import secrets
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,44 +16,24 @@ from typing import Any, cast
 import numpy as np
 import optuna
 from filelock import FileLock, Timeout
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.context import RunContext
-from pipeline.errors import USER_ERRORS
 from pipeline.progress import SILENT, Reporter
 from pipeline.recipe import Recipe
-from pipeline.results import EpochRecord
 from pipeline.search.result import State, Trial
-from pipeline.search.space import Space, number_type, rounded, value_of, with_values
-from pipeline.settings.search import Hyperparameter
-from pipeline.store import Store
+from pipeline.search.space import Space, left_out, number_type, rounded, value_of, with_values
 
-UNJUDGED = 5  # trials within the budgets before any other is given up
-WARM_UP = 1 / 3  # of a training, in which none is given up
 POLL = 0.5  # seconds between two looks at the trials of other processes
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a trial's recipe came to. `accuracy` in [0, 1] of the validation split; `figures` and `excess` as
-    `pipeline.search.result.Trial` has them; `curve`: the validation accuracy after each epoch of the student."""
-
-    accuracy: float
-    figures: dict[str, float]
-    excess: dict[str, float]
-    curve: tuple[float, ...] = ()
-
-
-Judge = Callable[[Recipe, RunContext], Judged]
+LISTED = 100_000  # choices of a space, counted together, that are listed to find one not yet tried
 
 
 @dataclass(frozen=True)
 class Search:
     """`name` is one for each recipe, space and target, so that no study mixes two; `folder` holds the studies of a
-    recipe. `total` and `minutes` as in `pipeline.settings.search.SearchSettings`."""
+    recipe. `total` and `minutes` as in `pipeline.settings.search.SearchSettings`. `directions`: maximize or minimize,
+    of each of a trial's values."""
 
     recipe: Recipe
     space: Space
@@ -62,16 +43,26 @@ class Search:
     total: int | None
     minutes: float | None = None
     reporter: Reporter = field(default=SILENT)
+    directions: tuple[str, ...] = ("maximize",)
+
+    @property
+    def distinct(self) -> bool:
+        """Whether no trial is drawn twice. A search for one best may: its sampler settles there."""
+        return len(self.directions) > 1
 
 
-def run_search(search: Search, judge: Judge, tell: Callable[[list[Trial], Trial], None]) -> list[Trial]:
-    """All trials of the study when it has its total, or time is up; `tell` hears of them after each one that this
-    process ends, and of that one.
+Attempt = Callable[[optuna.Study, optuna.Trial], None]  # makes the trial, and tells the study how it ended
+Tell = Callable[[list[Trial], Trial], None]
+
+
+def run_study(search: Search, attempt: Attempt, tell: Tell) -> list[Trial]:
+    """All trials of the study when it has its total, time is up, or nothing is left to draw; `tell` hears of them after
+    each one that this process ends, and of that one.
 
     The first trial is the recipe itself, as far as the space holds its values. The others are drawn by the
-    tree-structured Parzen estimator (Bergstra et al. 2011), which knows of the budgets. A trial's draw follows from the
-    seed, its number and the trials before. A process that has none left to begin waits for those of the others, and
-    does over what one of them was killed in.
+    tree-structured Parzen estimator (Bergstra et al. 2011; of several values, Ozaki et al. 2022), which knows of the
+    budgets. A trial's draw follows from the seed, its number and the trials before. A process that has none left to
+    begin waits for those of the others, and does over what one of them was killed in.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     search.folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +72,7 @@ def run_search(search: Search, judge: Judge, tell: Callable[[list[Trial], Trial]
         while time.monotonic() < end:
             trial = _begin(study, search, worker)
             if trial is not None:
-                _try(study, trial, search, judge)
+                attempt(study, trial)
                 trials = _trials(study, search)
                 tell(trials, trials[trial.user_attrs["number"] - 1])
             elif study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -98,7 +89,7 @@ def _open(search: Search) -> optuna.Study:
     # Optuna's own locks outlive a killed process; this one does not, and has the two methods that are asked for.
     backend = JournalFileBackend(str(journal), lock_obj=cast(Any, lock))
     return optuna.create_study(
-        storage=JournalStorage(backend), study_name=search.name, direction="maximize", load_if_exists=True
+        storage=JournalStorage(backend), study_name=search.name, directions=search.directions, load_if_exists=True
     )
 
 
@@ -134,7 +125,7 @@ def _is_gone(worker: str, folder: Path) -> bool:
 
 
 def _begin(study: optuna.Study, search: Search, worker: str) -> optuna.Trial | None:
-    """The next trial, which is now this process's; None if the study has its total."""
+    """The next trial, which is now this process's; None if the study has its total, or nothing is left to draw."""
     with FileLock(search.folder / ".lock"):
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if _is_gone(trial.user_attrs.get("worker", "none"), search.folder):
@@ -148,18 +139,61 @@ def _begin(study: optuna.Study, search: Search, worker: str) -> optuna.Trial | N
         number = waiting[0].user_attrs["number"] if waiting else len(known) + 1
         seed = np.random.SeedSequence([search.recipe.seed, number]).generate_state(1)[0]
         study.sampler = optuna.samplers.TPESampler(seed=int(seed))
-        drawn = study.ask({key: _distribution(key, parameter) for key, parameter in search.space.items()})
+        drawn = study.ask()
+        _draw(drawn, search.space)
+        if search.distinct and not waiting and any(trial.params == drawn.params for trial in known):
+            left = _untried(search.space, known)
+            if left is not None:
+                study.tell(drawn, state=TrialState.FAIL)  # without a number: nobody hears of it
+                if not left:
+                    return None
+                other = left[np.random.default_rng(seed).integers(len(left))]
+                study.enqueue_trial(other, user_attrs={"number": number})
+                drawn = study.ask()
+                _draw(drawn, search.space)
         drawn.set_user_attr("number", number)
         drawn.set_user_attr("worker", worker)
-        for step, value in drawn.user_attrs.get("reported", []):
-            drawn.report(value, step)
         return drawn
+
+
+def _draw(trial: optuna.Trial, space: Space) -> None:
+    """Draws what the space holds: what others hang on first, then what their values do not rule out."""
+    values: dict[str, Any] = {}
+    for key in sorted(space, key=lambda key: space[key].when is not None):
+        if key in left_out(space, values):
+            continue
+        parameter = space[key]
+        if parameter.choices is not None:
+            drawn: Any = trial.suggest_categorical(key, [json.dumps(choice) for choice in parameter.choices])
+            values[key] = json.loads(drawn)
+            continue
+        low, high = parameter.ends
+        if number_type(key) is int:
+            values[key] = trial.suggest_int(key, int(low), int(high), log=parameter.log)
+        else:
+            values[key] = trial.suggest_float(key, low, high, log=parameter.log)
+
+
+def _untried(space: Space, known: Sequence[FrozenTrial]) -> list[dict[str, str]] | None:
+    """What may still be drawn, as Optuna takes it; None where the space holds ranges, or is too large to list."""
+    choices = {key: parameter.choices for key, parameter in space.items() if parameter.choices is not None}
+    if len(choices) < len(space) or math.prod(map(len, choices.values())) > LISTED:
+        return None
+    listed: list[dict[str, str]] = []
+    for picked in itertools.product(*choices.values()):
+        values = dict(zip(choices, picked, strict=True))
+        gone = left_out(space, values)
+        listed.append({key: json.dumps(value) for key, value in values.items() if key not in gone})
+    tried = {json.dumps(trial.params, sort_keys=True) for trial in known}
+    by_content = {json.dumps(params, sort_keys=True): params for params in listed}
+    return [params for content, params in by_content.items() if content not in tried]
 
 
 def _put_back(study: optuna.Study, trial: FrozenTrial) -> None:
     """Lets a killed process's trial be done over, by its number and with its values; the store has what was whole."""
     if "number" in trial.user_attrs:
-        kept = {"number": trial.user_attrs["number"], "reported": sorted(trial.intermediate_values.items())}
+        heard = sorted(trial.intermediate_values.items()) or trial.user_attrs.get("reported", [])
+        kept = {"number": trial.user_attrs["number"], "reported": heard}
         study.enqueue_trial(trial.params, user_attrs=kept)
     study.tell(trial.number, state=TrialState.FAIL)
 
@@ -175,13 +209,10 @@ def _message(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("message", ""))
 
 
-def _distribution(key: str, parameter: Hyperparameter) -> BaseDistribution:
-    if parameter.choices is not None:
-        return CategoricalDistribution([json.dumps(choice) for choice in parameter.choices])
-    low, high = parameter.ends
-    if number_type(key) is int:
-        return IntDistribution(int(low), int(high), log=parameter.log)
-    return FloatDistribution(low, high, log=parameter.log)
+def recipe_of(search: Search, drawn: Mapping[str, Any]) -> Recipe:
+    """The recipe of a trial for which Optuna drew these. Raises InputError or TargetError where they do not fit."""
+    values = _values(drawn, search.space)
+    return with_values(search.recipe, values, left_out(search.space, values))
 
 
 def _values(drawn: Mapping[str, Any], space: Space) -> dict[str, Any]:
@@ -208,55 +239,6 @@ def _own_values(search: Search) -> dict[str, Any]:
     return found
 
 
-def _try(study: optuna.Study, trial: optuna.Trial, search: Search, judge: Judge) -> None:
-    """Runs the trial and tells the study how it ended. What is wrong with its values fails the trial alone."""
-    reported = dict(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
-    patient = "distill.epochs" in search.space  # the same epoch of trainings of different lengths does not compare
-
-    def hear(stage: str, phase: str, record: EpochRecord) -> None:
-        if (stage, phase) != ("student", "training"):
-            return
-        step = first + record.epoch
-        if step not in reported:
-            trial.report(record.validation_accuracy, step)
-            reported[step] = record.validation_accuracy
-        if not patient and record.epoch + 1 >= WARM_UP * recipe.distill.epochs:
-            fitting = [other for other in study.get_trials(deepcopy=False) if _fits(other)]
-            if is_poor({s: value for s, value in reported.items() if s >= first}, step, fitting):
-                raise optuna.TrialPruned
-
-    try:
-        recipe = with_values(search.recipe, _values(trial.params, search.space))
-        first = recipe.distill.layers.epochs if recipe.distill.layers is not None else 0
-        store = Store(search.store, discards=(optuna.TrialPruned, *USER_ERRORS))
-        judged = judge(recipe, RunContext(store, search.reporter, recipe.seed, recipe.threads, hear))
-    except optuna.TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED)
-    except USER_ERRORS as error:
-        trial.set_user_attr("message", str(error))
-        study.tell(trial, state=TrialState.FAIL)
-    else:
-        for step, value in enumerate(judged.curve):  # a student that the store had was not heard of
-            if step not in reported:
-                trial.report(value, step)
-        trial.set_user_attr("figures", judged.figures)
-        for budget, excess in judged.excess.items():
-            trial.set_constraint(budget, excess)
-        study.tell(trial, judged.accuracy)
-
-
-def _fits(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.COMPLETE and all(excess <= 0 for excess in trial.constraints.values())
-
-
-def is_poor(reported: Mapping[int, float], step: int, fitting: Sequence[FrozenTrial]) -> bool:
-    """The median stopping rule (Golovin et al. 2017, section 3.2.2; as Optuna's MedianPruner has it): the best so far
-    is under the median of what others had at this step. Only those that keep to the budgets judge: students too large
-    for the target would give up every one that fits."""
-    others = [trial.intermediate_values[step] for trial in fitting if step in trial.intermediate_values]
-    return len(others) >= UNJUDGED and max(reported.values()) < statistics.median(others)
-
-
 STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
     TrialState.RUNNING: "running", TrialState.WAITING: "running",
@@ -264,15 +246,21 @@ STATES: dict[TrialState, State] = {
 
 
 def _trials(study: optuna.Study, search: Search) -> list[Trial]:
-    return [
-        Trial(
-            trial.user_attrs["number"],
-            STATES[trial.state],
-            _values(trial.params, search.space),
-            trial.value,
-            trial.user_attrs.get("figures", {}),
-            dict(trial.constraints) if trial.state == TrialState.COMPLETE else {},
-            _message(trial),
+    found = []
+    for trial in _known(study):
+        values, state = _values(trial.params, search.space), STATES[trial.state]
+        if trial.state == TrialState.COMPLETE:  # whole; told otherwise where Optuna knows no word for it
+            state = trial.user_attrs.get("ended", state)
+        found.append(
+            Trial(
+                trial.user_attrs["number"],
+                state,
+                values,
+                trial.values[0] if trial.values and state != "skipped" else None,
+                trial.user_attrs.get("figures", {}),
+                dict(trial.constraints) if trial.state == TrialState.COMPLETE else {},
+                _message(trial),
+                left_out(search.space, values),
+            )
         )
-        for trial in _known(study)
-    ]
+    return found

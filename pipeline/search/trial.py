@@ -10,7 +10,7 @@ from pipeline.plan import FilePlan, make_plan
 from pipeline.recipe import Recipe
 from pipeline.results import ExportedFile, LatencyFigures, PreparedData
 from pipeline.run import make_files, train
-from pipeline.search.study import Judged
+from pipeline.search.best import Judged
 from pipeline.validate import score_file
 from targets.latency import early_stopping
 from targets.profile import Budgets
@@ -22,15 +22,13 @@ def judge(recipe: Recipe, context: RunContext, *, target: str, latency: bool) ->
     """What an app would get: the accuracy of the worst of the files that ship, each run by its own runtime over the
     validation split, and the costs of the dearest. Data, teacher and cache come from the store that trials share; the
     test split has no part in it."""
-    made = make_plan(recipe, (target,))
-    recipe, (planned,) = made.recipe, made.targets
-    distilling = recipe.distill.model_copy(update={"compare_naive": False})
-    bare = recipe.model_copy(update={"distill": distilling, "explain": None})
-    networks = train(bare, context, (planned,))
+    whole = make_plan(bare(recipe), (target,))
+    (planned,), recipe = whole.targets, whole.recipe
+    networks = train(recipe, context, (planned,))
     accuracies, figures, excess = [], dict[str, float](), dict[str, float]()
     for plan in planned.files:
         file = make_files(recipe, planned, plan, networks, context)[-1]
-        accuracies.append(_validation_accuracy(file, networks.data, plan, context))
+        accuracies.append(validation_accuracy(file, networks.data, plan, context))
         timed = None
         if latency:
             timed = measure_latency(
@@ -44,7 +42,14 @@ def judge(recipe: Recipe, context: RunContext, *, target: str, latency: bool) ->
     return Judged(min(accuracies), figures, excess, curve)
 
 
-def _validation_accuracy(file: ExportedFile, data: PreparedData, plan: FilePlan, context: RunContext) -> float:
+def bare(recipe: Recipe) -> Recipe:
+    """The recipe without what a trial does not need: a naive student, and explanations."""
+    distilling = recipe.distill.model_copy(update={"compare_naive": False})
+    return recipe.model_copy(update={"distill": distilling, "explain": None})
+
+
+def validation_accuracy(file: ExportedFile, data: PreparedData, plan: FilePlan, context: RunContext) -> float:
+    """Of the file in its own runtime, on the validation split."""
     rows = data.rows("validation")
     with context.reporter.stage(f"validate {file.label}.{file.format}", len(rows), "samples") as meter:
         scores = score_file(file, data, rows, plan.options, meter)

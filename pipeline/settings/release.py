@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from targets.profile import Scheme
 from targets.strict import Strict
 
 
@@ -25,6 +26,8 @@ class SensitivitySettings(Strict):
 class QuantizeSettings(Strict):
     """What is done for the accuracy of static INT8 files; by default the student is quantized as it is.
 
+    `scheme`: another one than the target's profile asks for, of those that the target takes; None: the profile's.
+
     Repairs without training, in this order. `equalize`: channels between two convolutions fill the range that they
     share. `round`: each weight goes to the `nearest` of its 255 levels, or `adaround` learns whether it goes up or
     down. `correct_biases`: takes back what rounding shifts in the mean of each channel.
@@ -33,6 +36,7 @@ class QuantizeSettings(Strict):
     that takes stay in float. It needs their `sensitivity`, which may be asked for by itself.
     """
 
+    scheme: Scheme | None = None
     equalize: bool = False
     round: Literal["nearest", "adaround"] = "nearest"
     correct_biases: bool = False

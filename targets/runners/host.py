@@ -80,7 +80,7 @@ def measure(
         place = Path(scratch)
         (place / "request.json").write_text(json.dumps(request), encoding="utf-8")
         np.savez(place / "feeds.npz", **arrays)  # type: ignore[arg-type]
-        _run_worker(file, place)
+        run_worker(file, place)
         answer: dict[str, Any] = json.loads((place / "answer.json").read_text(encoding="utf-8"))
         samples = np.load(place / "samples.npy")
     return HostSamples(
@@ -114,9 +114,10 @@ def _latency_budgets(budget: Budgets | None) -> list[tuple[float, float]]:
     return [(share, limit) for share, limit in pairs if limit is not None]
 
 
-def _run_worker(file: Path, place: Path) -> None:
+def run_worker(file: Path, place: Path, module: str = "targets.runners.worker") -> None:
+    """Runs `module` on the request in `place`. Raises TargetError, about `file`, for what it says or how it ends."""
     # -P keeps the current folder off the import path: a file there could stand in for ours or a library's.
-    command = [sys.executable, "-P", "-m", "targets.runners.worker", str(place / "request.json")]
+    command = [sys.executable, "-P", "-m", module, str(place / "request.json")]
     done = subprocess.run(
         command,
         env=_environment(),

@@ -25,7 +25,7 @@ def main(request_file: Path) -> None:
     folder = request_file.parent
     request = json.loads(request_file.read_text(encoding="utf-8"))
     feeds = _read_feeds(folder / "feeds.npz", request["inputs"])
-    notes = _pin(request["pin_cores"])
+    notes = pin(request["pin_cores"])
     options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
     version = runtime_version(options.runtime)  # imports it: neither its time nor its memory is the model's
     samples = np.zeros(request["max_runs"])
@@ -89,7 +89,8 @@ def _read_feeds(file: Path, names: list[str]) -> list[Feed]:
         return [{name: arrays[f"{row}_{place}"] for place, name in enumerate(names)} for row in range(count)]
 
 
-def _pin(cores: list[int] | None) -> list[str]:
+def pin(cores: list[int] | None) -> list[str]:
+    """Keeps this process on `cores`; says why where it can't."""
     if not cores:
         return []
     listed = ", ".join(map(str, cores))

@@ -12,8 +12,9 @@ import pytest
 from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.recipe import Recipe
+from pipeline.search.best import Judge, Judged, run_search
 from pipeline.search.result import Trial, best_trial, closest_trial
-from pipeline.search.study import Judge, Judged, Search, run_search
+from pipeline.search.study import Search
 from tests.search_worker import EPOCHS, SPACE, judge, search_in
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ def test_poor_trials_are_given_up_and_leave_nothing_in_the_store(tmp_path: Path)
 def test_trials_over_a_budget_do_not_judge_others() -> None:
     from types import SimpleNamespace
 
-    from pipeline.search.study import is_poor
+    from pipeline.search.best import is_poor
 
     others = [SimpleNamespace(intermediate_values={0: 0.1, 1: value}) for value in (0.5, 0.6, 0.7, 0.8, 0.9)]
     assert is_poor({0: 0.1, 1: 0.69}, 1, others)  # type: ignore[arg-type]
