@@ -1,0 +1,147 @@
+"""Other tools, each in an environment of its own, made by uv from `peers/<name>.in` and asked by `peers/<name>.py`.
+
+A peer's script is called with the float model, an .npz file with `images`, uint8 [N, S, S, 3] RGB, and a folder, into
+which it writes one model file for each of the tool's presets that it tries.
+"""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.record import ROOT
+
+FOLDER = Path(__file__).parent / "peers"
+SECONDS = 3600  # that an installation or a quantization may take
+
+Format = Literal["onnx", "tflite"]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The format of the float file that the tool is handed, and of what it makes."""
+
+    takes: Format
+    makes: Format
+
+
+PEERS = {
+    "optimum": Peer("onnx", "onnx"),
+    "olive": Peer("onnx", "onnx"),
+    "neural-compressor": Peer("onnx", "onnx"),
+    "nncf": Peer("onnx", "onnx"),
+    "ai-edge-quantizer": Peer("tflite", "tflite"),
+    "onnx2tf": Peer("onnx", "tflite"),
+    "tensorflow": Peer("onnx", "tflite"),
+}
+
+
+class Failed(Exception):
+    """A command that did not do what it was asked for: the last line that it said."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An installed peer. `versions`: what its requirements name, as installed."""
+
+    name: str
+    python: Path
+    versions: dict[str, str]
+
+
+def environments_folder() -> Path:
+    """Where environments are kept from one run to the next: .peers, or what EDGEPRESS_PEERS names."""
+    return Path(os.environ.get("EDGEPRESS_PEERS", ROOT / ".peers")).absolute()
+
+
+def environment(name: str, install: bool) -> Environment:
+    """The environment of the peer `name`, made if `install` says so. Raises Failed if it can't be had."""
+    wanted, folder = FOLDER / f"{name}.in", environments_folder() / name
+    python, installed = folder / "bin" / "python", folder / "requirements.in"  # the latter is written last
+    if not installed.is_file() or installed.read_bytes() != wanted.read_bytes():
+        if not install:
+            raise Failed("not installed")
+        shutil.rmtree(folder, ignore_errors=True)
+        version = python_of(wanted.read_text())
+        _run([_uv(), "venv", "--quiet", "--python", version or sys.executable, str(folder)], folder.parent)
+        _run([_uv(), "pip", "install", "--quiet", "--python", str(python), "-r", str(wanted)], folder.parent)
+        shutil.copy(wanted, installed)
+    listed = _run([_uv(), "pip", "freeze", "--python", str(python)], folder.parent).splitlines()
+    found = dict(line.split("==") for line in listed if "==" in line)
+    return Environment(name, python, {package: found[package] for package in named(wanted.read_text())})
+
+
+def named(requirements: str) -> list[str]:
+    """The packages that lines like `name[extra]==1.0  # why` ask for."""
+    lines = (line.split("#")[0].strip() for line in requirements.splitlines())
+    return [line.split("==")[0].split("[")[0].strip().lower() for line in lines if line]
+
+
+def python_of(requirements: str) -> str | None:
+    """The Python that a first line like `# python 3.12` asks for; None: this one does."""
+    found = re.match(r"# python (3\.\d+)$", requirements, re.MULTILINE)
+    return found[1] if found else None
+
+
+def settings_of(name: str) -> str:
+    """What the peer's script says of the settings that it chose."""
+    return " ".join((ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text())) or "").split())
+
+
+def quantize(peer: Environment, model: Path, calibration: Path, out: Path) -> dict[str, Path]:
+    """The files that the peer makes of `model`, by the name of its preset. Raises Failed if it makes none."""
+    work = out / "work"
+    work.mkdir(parents=True)
+    # -I: a script named after the package that it imports must not find itself.
+    script = str(FOLDER / f"{peer.name}.py")
+    _run([str(peer.python), "-I", script, str(model.absolute()), str(calibration.absolute()), str(out)], work)
+    shutil.rmtree(work)
+    files = {file.stem: file for file in sorted(out.iterdir()) if file.suffix in (".onnx", ".tflite")}
+    if not files:
+        raise Failed("ended without an error and without a file")
+    return files
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """What the command says. Raises Failed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        ended = subprocess.run(
+            command, cwd=folder, env=_surroundings(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", timeout=SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failed(str(error)) from None
+    if ended.returncode:
+        raise Failed(last_line(ended.stderr) or last_line(ended.stdout) or f"ended with {ended.returncode}")
+    return ended.stdout
+
+
+def last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def _surroundings() -> dict[str, str]:
+    """Nothing of this environment, no GPU, nothing told to anyone; pip's index and certificate for uv, which does not
+    read its settings."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    if "PIP_CERT" in kept:
+        kept.setdefault("SSL_CERT_FILE", kept["PIP_CERT"])
+    if "PIP_INDEX_URL" in kept:
+        kept.setdefault("UV_DEFAULT_INDEX", kept["PIP_INDEX_URL"])
+    silent = {"OLIVE_DISABLE_TELEMETRY": "1", "NNCF_CI": "1", "HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return {**kept, **silent, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def _uv() -> str:
+    """The project's own uv, which `make setup` lays down, or one on the path. Raises Failed if there is none."""
+    own = ROOT / ".uv" / "bin" / "uv"
+    found = str(own) if own.is_file() else shutil.which("uv")
+    if found is None:
+        raise Failed("no uv: run `make setup`")
+    return found

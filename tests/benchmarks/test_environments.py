@@ -1,0 +1,81 @@
+"""Other tools' environments: what they are asked to hold, how they are called, what is kept of their failures."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import environments
+from benchmarks.environments import (
+    PEERS,
+    Environment,
+    Failed,
+    environment,
+    last_line,
+    named,
+    python_of,
+    quantize,
+    settings_of,
+)
+
+
+def test_every_peer_has_a_script_that_says_its_settings_and_exact_versions() -> None:
+    for name in PEERS:
+        assert settings_of(name)
+        lines = (environments.FOLDER / f"{name}.in").read_text().splitlines()
+        assert all("==" in line for line in lines if line and not line.startswith("#"))
+
+
+def test_packages_are_read_from_requirements_with_extras_and_comments() -> None:
+    text = "# why\nonnxruntime==1.31.1\noptimum-onnx[onnxruntime]==0.1.0  # the quantizer\n\nTorch == 2.14.1\n"
+    assert named(text) == ["onnxruntime", "optimum-onnx", "torch"]
+
+
+def test_a_peer_may_ask_for_a_python_of_its_own() -> None:
+    assert python_of("# python 3.12\nonnx2tf==2.6.9\n") == "3.12"
+    assert python_of("onnx==1.23.2  # python 3.12\n") is None
+
+
+def test_the_last_line_that_says_something_is_kept() -> None:
+    assert last_line("Traceback\n  ...\nValueError: no\n\n  \n") == "ValueError: no"
+    assert last_line("\n") == ""
+
+
+def test_a_tool_that_is_not_installed_is_left_out_of_a_run_that_installs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPRESS_PEERS", str(tmp_path))
+    with pytest.raises(Failed, match="not installed"):
+        environment("nncf", install=False)
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """This interpreter as a peer whose script is not yet written."""
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    return Environment("json", Path(sys.executable), {})
+
+
+def test_a_peer_makes_one_file_for_each_preset(tool: Environment, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text(
+        "import json, pathlib, sys\n"  # the library's own, not this file
+        "model, calibration, out = map(pathlib.Path, sys.argv[1:])\n"
+        "(out / 'b.onnx').write_text(json.dumps([model.name, calibration.name]))\n"
+        "(out / 'a.onnx').touch()\n"
+        "(out / 'log.txt').touch()\n"
+    )
+    files = quantize(tool, Path("model.onnx"), Path("calibration.npz"), tmp_path / "out")
+    assert list(files) == ["a", "b"]
+    assert files["b"].read_text() == '["model.onnx", "calibration.npz"]'
+
+
+def test_a_peer_that_fails_is_told_by_its_last_line(tool: Environment, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('no kernel\\nfor Clip\\n')\n")
+    with pytest.raises(Failed, match=r"^for Clip$"):
+        quantize(tool, Path("model.onnx"), Path("calibration.npz"), tmp_path / "out")
+
+
+def test_a_peer_that_makes_nothing_has_failed(tool: Environment, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("")
+    with pytest.raises(Failed, match="without a file"):
+        quantize(tool, Path("model.onnx"), Path("calibration.npz"), tmp_path / "out")
