@@ -1,5 +1,5 @@
-"""onnx2tf's own integer quantization (-oiqt) of the student's ONNX file: per channel (its default), inputs and outputs in
-float, ranges by each of its calibration methods, max and percentile.
+"""onnx2tf's own integer quantization (-oiqt) of the student's ONNX file: per channel, which is its default, inputs and
+outputs in float. Ranges by each of its calibration methods, max and percentile.
 """
 
 import os
