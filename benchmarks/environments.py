@@ -98,8 +98,8 @@ def quantize(peer: Environment, model: Path, calibration: Path, out: Path) -> di
     work = out / "work"
     work.mkdir(parents=True)
     # -I: a script named after the package that it imports must not find itself.
-    script = str(FOLDER / f"{peer.name}.py")
-    _run([str(peer.python), "-I", script, str(model.absolute()), str(calibration.absolute()), str(out)], work)
+    script = [str(peer.python), "-I", str(FOLDER / f"{peer.name}.py")]
+    _run([*script, *(str(path.absolute()) for path in (model, calibration, out))], work)
     shutil.rmtree(work)
     files = {file.stem: file for file in sorted(out.iterdir()) if file.suffix in (".onnx", ".tflite")}
     if not files:

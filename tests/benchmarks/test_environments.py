@@ -56,7 +56,10 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
     return Environment("json", Path(sys.executable), {})
 
 
-def test_a_peer_makes_one_file_for_each_preset(tool: Environment, tmp_path: Path) -> None:
+def test_a_peer_makes_one_file_for_each_preset(
+    tool: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the folder may be named from here; the script runs elsewhere
     (tmp_path / "json.py").write_text(
         "import json, pathlib, sys\n"  # the library's own, not this file
         "model, calibration, out = map(pathlib.Path, sys.argv[1:])\n"
@@ -64,7 +67,7 @@ def test_a_peer_makes_one_file_for_each_preset(tool: Environment, tmp_path: Path
         "(out / 'a.onnx').touch()\n"
         "(out / 'log.txt').touch()\n"
     )
-    files = quantize(tool, Path("model.onnx"), Path("calibration.npz"), tmp_path / "out")
+    files = quantize(tool, Path("model.onnx"), Path("calibration.npz"), Path("out"))
     assert list(files) == ["a", "b"]
     assert files["b"].read_text() == '["model.onnx", "calibration.npz"]'
 
