@@ -97,9 +97,11 @@ def quantize(peer: Environment, model: Path, calibration: Path, out: Path) -> di
     """The files that the peer makes of `model`, by the name of its preset. Raises Failed if it makes none."""
     work = out / "work"
     work.mkdir(parents=True)
+    # Some tools write over the file that they are handed.
+    handed = Path(shutil.copy(model, work / f"student{model.suffix}"))
     # -I: a script named after the package that it imports must not find itself.
     script = [str(peer.python), "-I", str(FOLDER / f"{peer.name}.py")]
-    _run([*script, *(str(path.absolute()) for path in (model, calibration, out))], work)
+    _run([*script, *(str(path.absolute()) for path in (handed, calibration, out))], work, peer.python.parent)
     shutil.rmtree(work)
     files = {file.stem: file for file in sorted(out.iterdir()) if file.suffix in (".onnx", ".tflite")}
     if not files:
@@ -107,12 +109,12 @@ def quantize(peer: Environment, model: Path, calibration: Path, out: Path) -> di
     return files
 
 
-def _run(command: list[str], folder: Path) -> str:
-    """What the command says. Raises Failed."""
+def _run(command: list[str], folder: Path, programs: Path | None = None) -> str:
+    """What the command says, run in `folder`, with `programs` first on its path. Raises Failed."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         ended = subprocess.run(
-            command, cwd=folder, env=_surroundings(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            command, cwd=folder, env=_surroundings(programs), stdin=subprocess.DEVNULL, capture_output=True, text=True,
             errors="replace", timeout=SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -126,7 +128,7 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def _surroundings() -> dict[str, str]:
+def _surroundings(programs: Path | None) -> dict[str, str]:
     """Nothing of this environment, no GPU, nothing told to anyone; pip's index and certificate for uv, which does not
     read its settings."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -134,6 +136,8 @@ def _surroundings() -> dict[str, str]:
         kept.setdefault("SSL_CERT_FILE", kept["PIP_CERT"])
     if "PIP_INDEX_URL" in kept:
         kept.setdefault("UV_DEFAULT_INDEX", kept["PIP_INDEX_URL"])
+    if programs is not None:
+        kept["PATH"] = f"{programs}{os.pathsep}{kept.get('PATH', os.defpath)}"
     silent = {"OLIVE_DISABLE_TELEMETRY": "1", "NNCF_CI": "1", "HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     return {**kept, **silent, "CUDA_VISIBLE_DEVICES": ""}
 

@@ -11,6 +11,9 @@ import numpy as np
 import onnx2tf
 import tensorflow as tf
 
+# The images on which onnx2tf compares what it makes with the ONNX file. It would download them; here are ours.
+CHECKED_ON = "calibration_image_sample_data_20x128x128x3_float32.npy"
+
 
 def main() -> None:
     model, calibration, out = map(Path, sys.argv[1:])
@@ -20,10 +23,13 @@ def main() -> None:
         for image in images:
             yield [image[None]]
 
+    np.save(CHECKED_ON, images[:20] / 255)
     onnx2tf.convert(
-        input_onnx_file_path=str(model), output_folder_path="saved_model", output_signaturedefs=True,
-        non_verbose=True, disable_model_save=False,
-    )  # fmt: skip
+        input_onnx_file_path=str(model),
+        output_folder_path="saved_model",
+        output_signaturedefs=True,
+        non_verbose=True,
+    )
     converter = tf.lite.TFLiteConverter.from_saved_model("saved_model")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = samples

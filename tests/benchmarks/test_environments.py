@@ -67,18 +67,32 @@ def test_a_peer_makes_one_file_for_each_preset(
         "(out / 'a.onnx').touch()\n"
         "(out / 'log.txt').touch()\n"
     )
+    Path("model.onnx").touch()
     files = quantize(tool, Path("model.onnx"), Path("calibration.npz"), Path("out"))
     assert list(files) == ["a", "b"]
-    assert files["b"].read_text() == '["model.onnx", "calibration.npz"]'
+    assert files["b"].read_text() == '["student.onnx", "calibration.npz"]'
+
+
+def test_a_peer_can_not_write_over_the_student(tool: Environment, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_text("ours")
+    (tmp_path / "json.py").write_text(
+        "import pathlib, sys\n"
+        "pathlib.Path(sys.argv[1]).write_text('simplified')\n"
+        "pathlib.Path(sys.argv[3], 'made.onnx').touch()\n"
+    )
+    quantize(tool, tmp_path / "model.onnx", tmp_path / "calibration.npz", tmp_path / "out")
+    assert (tmp_path / "model.onnx").read_text() == "ours"
 
 
 def test_a_peer_that_fails_is_told_by_its_last_line(tool: Environment, tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('no kernel\\nfor Clip\\n')\n")
+    (tmp_path / "model.onnx").touch()
     with pytest.raises(Failed, match=r"^for Clip$"):
-        quantize(tool, Path("model.onnx"), Path("calibration.npz"), tmp_path / "out")
+        quantize(tool, tmp_path / "model.onnx", Path("calibration.npz"), tmp_path / "out")
 
 
 def test_a_peer_that_makes_nothing_has_failed(tool: Environment, tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("")
+    (tmp_path / "model.onnx").touch()
     with pytest.raises(Failed, match="without a file"):
-        quantize(tool, Path("model.onnx"), Path("calibration.npz"), tmp_path / "out")
+        quantize(tool, tmp_path / "model.onnx", Path("calibration.npz"), tmp_path / "out")
