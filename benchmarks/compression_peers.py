@@ -11,13 +11,13 @@ takes those that are installed.
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.environments import PEERS, Failed, environment, quantize, settings_of
+from benchmarks.environments import ask_peers
 from benchmarks.judging import Judged, against, bars, turns
 from benchmarks.record import ROOT, Bar, asked, kept_or_scratch, write_result
 from calibration.manifest import read_manifest
@@ -46,15 +46,6 @@ ROUNDS, RUNS = 40, 50
 SHORT_ROUNDS = 3
 
 
-@dataclass
-class Asked:
-    """What came of asking the peers: files by format and name, versions, and who failed why."""
-
-    files: dict[Format, dict[str, Path]] = field(default_factory=lambda: {"onnx": {}, "tflite": {}})
-    told: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Student:
     """The trained student and its files, float32 and INT8, by format."""
@@ -81,23 +72,6 @@ def write_calibration(student: Student, file: Path) -> dict[str, Any]:
     images = student.data.inputs[list(rows)]
     np.savez(file, images=images)
     return {"samples": len(rows), "shape": list(images.shape), "sha256": hashlib.sha256(images.tobytes()).hexdigest()}
-
-
-def ask_peers(student: Student, calibration: Path, folder: Path, install: bool) -> Asked:
-    """Has every peer quantize the student."""
-    found = Asked()
-    for name, peer in PEERS.items():
-        step = "installation"
-        try:
-            tool = environment(name, install)
-            found.told[name] = {"versions": tool.versions, "settings": settings_of(name)}
-            step = "quantization"
-            for preset, file in quantize(tool, student.files[peer.takes][0].file, calibration, folder / name).items():
-                found.files[peer.makes][f"{name}, {preset}"] = file
-        except Failed as error:
-            found.failed[name] = f"{step}: {error}"
-        print(f"{name}: {found.failed.get(name, 'done')}", flush=True)
-    return found
 
 
 def judge(
@@ -139,7 +113,8 @@ def main() -> None:
         work.mkdir()
         calibration = work / "calibration.npz"
         told = write_calibration(student, calibration)
-        peers = ask_peers(student, calibration, work, install=not options.quick)
+        floats = {format: made[0].file for format, made in student.files.items()}
+        peers = ask_peers(floats, calibration, work, install=not options.quick)
         figures: dict[str, Any] = {
             "recipe": RECIPE.stem, "settings": list(SETTINGS),
             "ours": {name: list(sets) for name, sets in OURS.items()}, "bars_are_about": HELD,

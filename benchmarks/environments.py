@@ -10,9 +10,10 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.record import ROOT
 
@@ -45,6 +46,15 @@ class Failed(Exception):
     """A command that did not do what it was asked for: the last line that it said."""
 
 
+@dataclass
+class Asked:
+    """What came of asking the peers: files by format and name, versions, and who failed why."""
+
+    files: dict[Format, dict[str, Path]] = field(default_factory=lambda: {"onnx": {}, "tflite": {}})
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Environment:
     """An installed peer. `versions`: what its requirements name, as installed."""
@@ -52,6 +62,23 @@ class Environment:
     name: str
     python: Path
     versions: dict[str, str]
+
+
+def ask_peers(floats: Mapping[Format, Path], calibration: Path, folder: Path, install: bool) -> Asked:
+    """Has every peer quantize the student, whose float files are `floats`."""
+    found = Asked()
+    for name, peer in PEERS.items():
+        step = "installation"
+        try:
+            tool = environment(name, install)
+            found.told[name] = {"versions": tool.versions, "settings": settings_of(name)}
+            step = "quantization"
+            for preset, file in quantize(tool, floats[peer.takes], calibration, folder / name).items():
+                found.files[peer.makes][f"{name}, {preset}"] = file
+        except Failed as error:
+            found.failed[name] = f"{step}: {error}"
+        print(f"{name}: {found.failed.get(name, 'done')}", flush=True)
+    return found
 
 
 def environments_folder() -> Path:

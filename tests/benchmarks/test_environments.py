@@ -10,6 +10,7 @@ from benchmarks.environments import (
     PEERS,
     Environment,
     Failed,
+    ask_peers,
     environment,
     last_line,
     named,
@@ -96,3 +97,32 @@ def test_a_peer_that_makes_nothing_has_failed(tool: Environment, tmp_path: Path)
     (tmp_path / "model.onnx").touch()
     with pytest.raises(Failed, match="without a file"):
         quantize(tool, tmp_path / "model.onnx", Path("calibration.npz"), tmp_path / "out")
+
+
+def test_who_fails_is_told_with_the_step_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handed = {}
+
+    def installed(name: str, install: bool) -> Environment:
+        if name == "olive":
+            raise Failed("no such version")
+        return Environment(name, Path(sys.executable), {name: "1.0"})
+
+    def quantized(peer: Environment, model: Path, calibration: Path, out: Path) -> dict[str, Path]:
+        handed[peer.name] = model.name
+        if peer.name == "nncf":
+            raise Failed("KeyError: 'Clip'")
+        return {"minmax": out / "minmax", "entropy": out / "entropy"}
+
+    monkeypatch.setattr(environments, "environment", installed)
+    monkeypatch.setattr(environments, "quantize", quantized)
+    floats = {"onnx": Path("float.onnx"), "tflite": Path("float.tflite")}
+    found = ask_peers(floats, Path("calibration.npz"), tmp_path, install=True)
+    assert found.failed == {"olive": "installation: no such version", "nncf": "quantization: KeyError: 'Clip'"}
+    assert set(found.told) == set(PEERS) - {"olive"}
+    assert {"optimum, minmax", "optimum, entropy"} <= set(found.files["onnx"])
+    assert not any(name.startswith(("olive", "nncf")) for name in found.files["onnx"])
+    assert "onnx2tf, minmax" in found.files["tflite"]
+    assert handed["onnx2tf"] == "float.onnx"
+    assert handed["ai-edge-quantizer"] == "float.tflite"
