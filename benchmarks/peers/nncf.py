@@ -1,31 +1,37 @@
-"""NNCF's post-training quantization of ONNX models, nncf.quantize for the CPU with all calibration samples: QDQ, per
-channel. Its preset performance (activations symmetric, the default), its preset mixed (activations asymmetric), each
-with its fast correction of biases, and mixed with the slower correction that it calls more accurate.
+"""NNCF's post-training quantization of ONNX models, nncf.quantize for the CPU with all calibration samples: QDQ, weights
+per channel. Its presets performance (activations symmetric, the default) and mixed (activations asymmetric) as they are,
+and mixed with activations per tensor, which is what onnxruntime has kernels for (by default depthwise convolutions get
+theirs per channel), with its fast correction of biases and with the one that it calls more accurate.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import nncf
 import numpy as np
 import onnx
+from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
 
-PERFORMANCE, MIXED = nncf.QuantizationPreset.PERFORMANCE, nncf.QuantizationPreset.MIXED
-WAYS = {"performance": (PERFORMANCE, True), "mixed": (MIXED, True), "mixed, accurate bias correction": (MIXED, False)}
+PER_TENSOR = AdvancedQuantizationParameters(activations_quantization_params=QuantizationParameters(per_channel=False))
+MIXED = nncf.QuantizationPreset.MIXED
+WAYS: dict[str, dict[str, Any]] = {
+    "performance": {"preset": nncf.QuantizationPreset.PERFORMANCE},
+    "mixed": {"preset": MIXED},
+    "mixed, per tensor": {"preset": MIXED, "advanced_parameters": PER_TENSOR},
+    "mixed, per tensor, accurate biases": {
+        "preset": MIXED, "advanced_parameters": PER_TENSOR, "fast_bias_correction": False,
+    },
+}  # fmt: skip
 
 
 def main() -> None:
     model, calibration, out = map(Path, sys.argv[1:])
     images = np.load(calibration)["images"].transpose(0, 3, 1, 2).astype(np.float32)
     samples = nncf.Dataset([{"image": image[None]} for image in images])
-    for name, (preset, fast) in WAYS.items():
+    for name, way in WAYS.items():
         quantized = nncf.quantize(
-            onnx.load(model),
-            samples,
-            preset=preset,
-            target_device=nncf.TargetDevice.CPU,
-            subset_size=len(images),
-            fast_bias_correction=fast,
+            onnx.load(model), samples, target_device=nncf.TargetDevice.CPU, subset_size=len(images), **way
         )
         onnx.save(quantized, out / f"{name}.onnx")
 
