@@ -6,7 +6,6 @@ which it writes one model file for each of the tool's presets that it tries.
 
 import ast
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -94,8 +93,7 @@ def environment(name: str, install: bool) -> Environment:
         if not install:
             raise Failed("not installed")
         shutil.rmtree(folder, ignore_errors=True)
-        version = python_of(wanted.read_text())
-        _run([_uv(), "venv", "--quiet", "--python", version or sys.executable, str(folder)], folder.parent)
+        _run([_uv(), "venv", "--quiet", "--python", sys.executable, str(folder)], folder.parent)
         _run([_uv(), "pip", "install", "--quiet", "--python", str(python), "-r", str(wanted)], folder.parent)
         shutil.copy(wanted, installed)
     listed = _run([_uv(), "pip", "freeze", "--python", str(python)], folder.parent).splitlines()
@@ -107,12 +105,6 @@ def named(requirements: str) -> list[str]:
     """The packages that lines like `name[extra]==1.0  # why` ask for."""
     lines = (line.split("#")[0].strip() for line in requirements.splitlines())
     return [line.split("==")[0].split("[")[0].strip().lower() for line in lines if line]
-
-
-def python_of(requirements: str) -> str | None:
-    """The Python that a first line like `# python 3.12` asks for; None: this one does."""
-    found = re.match(r"# python (3\.\d+)$", requirements, re.MULTILINE)
-    return found[1] if found else None
 
 
 def settings_of(name: str) -> str:

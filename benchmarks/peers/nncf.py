@@ -1,7 +1,7 @@
-"""NNCF's post-training quantization of ONNX models, nncf.quantize for the CPU with all calibration samples: QDQ, weights
-per channel. Its presets performance (activations symmetric, the default) and mixed (activations asymmetric) as they are,
-and mixed with activations per tensor, which is what onnxruntime has kernels for (by default depthwise convolutions get
-theirs per channel), with its fast correction of biases and with the one that it calls more accurate.
+"""NNCF's post-training quantization of ONNX models, nncf.quantize for the CPU with all calibration samples: QDQ,
+weights per channel. Its presets performance (activations symmetric, the default) and mixed (activations asymmetric) as they
+are; and mixed with activations per tensor (by default depthwise convolutions may get theirs per channel, for which
+onnxruntime has no kernel), with its fast correction of biases and with the one that it calls more accurate.
 """
 
 import sys

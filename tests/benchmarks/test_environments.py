@@ -14,7 +14,6 @@ from benchmarks.environments import (
     environment,
     last_line,
     named,
-    python_of,
     quantize,
     settings_of,
 )
@@ -30,11 +29,6 @@ def test_every_peer_has_a_script_that_says_its_settings_and_exact_versions() -> 
 def test_packages_are_read_from_requirements_with_extras_and_comments() -> None:
     text = "# why\nonnxruntime==1.31.1\noptimum-onnx[onnxruntime]==0.1.0  # the quantizer\n\nTorch == 2.14.1\n"
     assert named(text) == ["onnxruntime", "optimum-onnx", "torch"]
-
-
-def test_a_peer_may_ask_for_a_python_of_its_own() -> None:
-    assert python_of("# python 3.12\nonnx2tf==2.6.9\n") == "3.12"
-    assert python_of("onnx==1.23.2  # python 3.12\n") is None
 
 
 def test_the_last_line_that_says_something_is_kept() -> None:
