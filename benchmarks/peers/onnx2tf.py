@@ -1,7 +1,7 @@
 """onnx2tf's integer quantization (-oiqt) of the student's ONNX file: per channel, its default, inputs and outputs in
-float. It is the last release that goes through TensorFlow: the later ones ask for Python 3.12, and the quantizer of their
-own in 2.6.9 stopped at a MobileNetV2 ("Strict integer quantized TFLite validation failed: quantized_dimension must be in
-range [0, 1). Was 3.").
+float. It is the last release that goes through TensorFlow. Later ones ask for Python 3.12; the quantizer of their own
+in 2.6.9 stopped at a MobileNetV2: "Strict integer quantized TFLite validation failed: quantized_dimension must be in
+range [0, 1). Was 3."
 """
 
 import shutil
