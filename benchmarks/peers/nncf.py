@@ -1,7 +1,6 @@
 """NNCF's post-training quantization of ONNX models, nncf.quantize for the CPU with all calibration samples: QDQ,
-weights per channel. Its presets performance (activations symmetric, the default) and mixed (activations asymmetric), and
-mixed with every activation per tensor, with its fast correction of biases and with the one that it calls more
-accurate.
+weights per channel. Its presets performance (activations symmetric, the default) and mixed (asymmetric), and mixed
+with every activation per tensor, with its fast correction of biases and with the one that it calls more accurate.
 """
 
 import sys
