@@ -41,4 +41,4 @@ lock: $(STAMP)
 		--override requirements/overrides.txt --constraint requirements/constraints.txt -o requirements/lock.txt
 
 clean:
-	@rm -rf .venv .uv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv .uv .peers build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NOT_BENCHMARKS = {"__init__", "__main__", "record", "recipes", "quote", "modes"}
+NOT_BENCHMARKS = {"__init__", "__main__", "record", "recipes", "quote", "modes", "environments", "judging", "memory"}
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs/distillation.md")
+PAGES = (README, ROOT / "docs/distillation.md", ROOT / "docs/compression.md")
 RESULTS = ROOT / "benchmarks/results"
 
 
@@ -17,6 +17,7 @@ def quoted(text: str) -> str:
         "demo": demo_table,
         "measured": lambda: bars_table("main", "benchmarks/results"),
         "distillation": lambda: bars_table("distillation", "../benchmarks/results"),
+        "peers": peers_table,
     }
     for name, make in makers.items():
         if f"<!-- {name} -->" not in text:
@@ -54,6 +55,20 @@ def demo_table() -> str:
 
 def _accuracy(accuracy: dict[str, Any]) -> str:
     return f"{accuracy['value']:.2%} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
+
+
+def peers_table() -> str:
+    """The INT8 files of other tools beside ours, and who could not be asked."""
+    result = json.loads((RESULTS / "compression-peers.json").read_text())["figures"]
+    rows = ["| file | accuracy | agrees with the student | size | latency against ours |", "|---|---|---|---|---|"]
+    for format in ("onnx", "tflite"):
+        for name, file in result[format]["files"].items():
+            rows.append(
+                f"| {format} {name} | {file['accuracy']:.2f}% | {file['agreement']:.2%} | {file['bytes'] / 1e6:.2f} MB "
+                f"| {file['against_ours']:.3f} |"
+            )
+    rows += [f"| {name} | {reason} | | | |" for name, reason in result["failed"].items()]
+    return "\n".join(rows)
 
 
 def bars_table(subject: str, folder: str) -> str:
