@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from targets.errors import TargetError
-from targets.schemes import STATIC, Scheme, contradiction, unfit
+from targets.schemes import FOUR_BIT, FOUR_BIT_OPSET, STATIC, Scheme, contradiction, unfit
 from targets.strict import Strict, parse, read_yaml
 
 Task = Literal["image-classification", "text-classification"]
@@ -256,6 +256,13 @@ class Profile(Strict):
             for runtime in self.runtimes if quantization else ():
                 if quantization and (reason := unfit(quantization, task, runtime.name)):
                     raise ValueError(f"quantization.{key}: {reason}")
+                if quantization and quantization.scheme in FOUR_BIT and runtime.name == "onnxruntime":
+                    if self.export.opset < FOUR_BIT_OPSET:
+                        raise ValueError(
+                            f"quantization.{key}: ONNX stores numbers of 4 bits since operator set {FOUR_BIT_OPSET}, "
+                            f"export.opset is {self.export.opset}: set it to {FOUR_BIT_OPSET} if the device's runtime "
+                            "reads it"
+                        )
         return self
 
     def quantization_for(self, task: Task) -> Quantization | None:
