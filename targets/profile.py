@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from targets.errors import TargetError
-from targets.schemes import STATIC, Scheme, contradiction, unfit
+from targets.schemes import FOUR_BIT, FOUR_BIT_OPSET, STATIC, Scheme, contradiction, unfit
 from targets.strict import Strict, parse, read_yaml
 
 Task = Literal["image-classification", "text-classification"]
@@ -254,10 +254,22 @@ class Profile(Strict):
         tasks: tuple[tuple[Task, str], ...] = (("image-classification", "image"), ("text-classification", "text"))
         for task, key in tasks:
             quantization = self.quantization_for(task)
-            for runtime in self.runtimes if quantization else ():
-                if quantization and (reason := unfit(quantization, task, runtime.name)):
+            if quantization is None:
+                continue
+            for runtime in self.runtimes:
+                reason = unfit(quantization, task, runtime.name) or self._too_old(quantization, runtime)
+                if reason:
                     raise ValueError(f"quantization.{key}: {reason}")
         return self
+
+    def _too_old(self, quantization: Quantization, runtime: Runtime) -> str | None:
+        old = self.export.opset < FOUR_BIT_OPSET and runtime.name == "onnxruntime"
+        if quantization.scheme not in FOUR_BIT or not old:
+            return None
+        return (
+            f"ONNX stores numbers of 4 bits since operator set {FOUR_BIT_OPSET}, export.opset is {self.export.opset}: "
+            f"set it to {FOUR_BIT_OPSET} if the device's runtime reads it"
+        )
 
     def quantization_for(self, task: Task) -> Quantization | None:
         return self.quantization.image if task == "image-classification" else self.quantization.text

@@ -12,6 +12,7 @@ Scheme = Literal[
 ]  # fmt: skip
 STATIC: frozenset[Scheme] = frozenset({"int8-static", "int8-static-a16"})  # activations have ranges, by calibration
 FOUR_BIT: frozenset[Scheme] = frozenset({"int4-dynamic", "int4-weights"})
+FOUR_BIT_OPSET = 21  # of ONNX, the first with numbers of 4 bits
 BLOCK = 32  # weights that share a scale, per block: what both runtimes have kernels for
 
 

@@ -14,6 +14,7 @@ from targets.schemes import FOUR_BIT, STATIC
 
 EIGHT_BITS = ("int8", "uint8")
 FLOATS = ("float16", "float32", "float64")
+STORED = frozenset({*FLOATS, *EIGHT_BITS, *FOUR_BITS, "int16", "uint16"})  # what weights may be stored in
 WEIGHT_DTYPES: dict[Scheme, tuple[str, ...]] = {
     "float32": ("float32",),
     "float16": ("float16",),
@@ -79,7 +80,7 @@ def layer_weights(graph: Graph) -> list[LayerWeight]:
             while name in makers and makers[name].kind in ON_THE_WAY:
                 name = makers[name].inputs[0]
             constant = graph.constants.get(name)
-            if constant and len(constant.shape) >= 2 and constant.dtype in (*FLOATS, *EIGHT_BITS, *FOUR_BITS):
+            if constant and len(constant.shape) >= 2 and constant.dtype in STORED:
                 found.append(LayerWeight(operator.kind, name, constant.dtype, constant.bytes))
     return found
 

@@ -165,9 +165,12 @@ def static_onnx(
     operators = _operators(prepared, quantization.allow_float_fallback)
     types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
     activations = types[quantization.onnx_activations]
+    options: dict[str, Any] = {"ActivationSymmetric": quantization.symmetric}
+    model = load_model_with_shape_infer(prepared)
     if quantization.scheme == "int8-static-a16":
         activations = QuantType.QInt16 if quantization.symmetric else QuantType.QUInt16
-    model = load_model_with_shape_infer(prepared)
+        narrow = {"quant_type": QuantType.QInt8 if quantization.symmetric else QuantType.QUInt8}
+        options["TensorQuantOverrides"] = {table: [narrow] for table in _embeddings(model)}
     graph = read_graph(prepared, "onnx")
     float_parts = mask_operators(graph, ranges)
     if quantization.allow_float_fallback:
@@ -188,7 +191,7 @@ def static_onnx(
         "nodes_to_quantize": [node.name for node in model.graph.node if made_alone.intersection(node.output)],
         "nodes_to_exclude": [node.name for node in model.graph.node if made_in_float.intersection(node.output)],
         "op_types_to_quantize": operators,
-        "extra_options": {"ActivationSymmetric": quantization.symmetric},
+        "extra_options": options,
     }
     if quantization.onnx_format == "qdq":
         quantizer: Any = QDQQuantizer(**settings)
@@ -198,6 +201,12 @@ def static_onnx(
     guard_float_weights(quantizer.model.model)
     quantizer.model.topological_sort()
     return quantizer.model.model
+
+
+def _embeddings(model: Any) -> list[str]:
+    """Float tables that rows are looked up in. The quantizer takes them for activations."""
+    tables = {constant.name for constant in model.graph.initializer if constant.data_type == constant.FLOAT}
+    return sorted({node.input[0] for node in model.graph.node if node.op_type == "Gather"} & tables)
 
 
 def _weights_wanted(quantization: Quantization) -> str | None:

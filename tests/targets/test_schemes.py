@@ -11,11 +11,14 @@ from targets.schemes import Scheme
 from targets.strict import parse
 
 
-def profile(runtimes: tuple[str, ...] = ("litert", "onnxruntime"), **quantization: dict[str, Any]) -> Profile:
+def profile(
+    runtimes: tuple[str, ...] = ("litert", "onnxruntime"), opset: int = 21, **quantization: dict[str, Any]
+) -> Profile:
     """pixel8's with other runtimes and schemes by task."""
     content = yaml.safe_load((PROFILES / "pixel8.yaml").read_text())
     content["runtimes"] = [{"name": name} for name in runtimes]
     content["quantization"] |= quantization
+    content["export"]["opset"] = opset
     return parse(Profile, content, "profile")
 
 
@@ -71,6 +74,13 @@ def test_what_they_have_kernels_for_is_welcome(
     task: str, quantization: dict[str, Any], runtimes: tuple[str, ...]
 ) -> None:
     assert profile(runtimes, **{task: quantization}).runtimes[0].name == runtimes[0]
+
+
+def test_weights_of_4_bits_in_onnx_need_an_operator_set_that_has_them() -> None:
+    four = {"scheme": "int4-dynamic", "granularity": "per-block"}
+    with pytest.raises(TargetError, match=r"quantization\.text.*since operator set 21, export\.opset is 20"):
+        profile(opset=20, text=four)
+    assert profile(("litert",), opset=20, text=four).export.opset == 20
 
 
 def test_file_names_hold_the_scheme_as_it_is() -> None:
