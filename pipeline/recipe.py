@@ -64,6 +64,8 @@ class Recipe(Strict):
                 raise ValueError(f"{name}.regularization: mixup and cutmix are for images; remove them")
         if not image and (self.quantize.aware is not None or self.quantize.correct_biases):
             raise ValueError("quantize: aware and correct_biases are for convolutional networks; remove them")
+        if not image and self.quantize.measured is not None:
+            raise ValueError("quantize: sensitivity and max_drop are for convolutional networks; remove them")
         if image and self.text.vocabulary != "full":
             raise ValueError("text.vocabulary is for texts; remove it from this image recipe")
         if image and self.distill.layers is not None:
