@@ -66,6 +66,8 @@ class Recipe(Strict):
         for_images = [*self.quantize.repairs, *(["aware"] if self.quantize.aware is not None else [])]
         if not image and for_images:
             raise ValueError(f"quantize.{for_images[0]} is for convolutional networks; remove it from this text recipe")
+        if not image and self.quantize.measured is not None:
+            raise ValueError("quantize: sensitivity and max_drop are for convolutional networks; remove them")
         if image and self.text.vocabulary != "full":
             raise ValueError("text.vocabulary is for texts; remove it from this image recipe")
         if image and self.distill.layers is not None:

@@ -1,6 +1,5 @@
 """Layers by the same name in both formats, and files in which some of them are in float on purpose."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,21 +150,6 @@ def test_onnxruntime_leaves_a_kept_layer_between_two_in_8_bits_in_float(
         found = kernels(file.file, tmp_path)
         assert found["QLinearConv"] == 51
         assert found["Conv"] + found["FusedConv"] == 1
-
-
-def test_layers_of_a_text_student_stay_in_float_in_both_formats(
-    text_calibration: Calibration,
-    text_onnx: ExportedFile,
-    text_tflite: ExportedFile,
-    reviews: PreparedData,
-    session_context: RunContext,
-) -> None:
-    layers = layers_of(read_graph(text_calibration.model_file, "onnx"))
-    kept: Sequence[Layer] = (layers[0], layers[7])  # of different sizes or not: weights of 64 x 64 and 64 x 128
-    names = tuple(layer.name for layer in kept)
-    onnx = quantize_onnx(text_onnx, reviews, STATIC, text_calibration, (), session_context, names)
-    tflite = quantize_tflite(text_tflite, reviews, STATIC, text_calibration, session_context, names)
-    assert float_weights(onnx) == float_weights(tflite) == sorted(layer.size for layer in kept)
 
 
 def test_a_file_may_hold_the_float_weights_that_it_is_meant_to(tmp_path: Path) -> None:

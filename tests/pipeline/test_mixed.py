@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
@@ -229,6 +230,12 @@ def test_a_target_that_runs_no_float_layers_is_refused_with_the_reason() -> None
     with pytest.raises(InputError, match=r"coral_dev does not run .*allow_float_fallback: false.*quantize\.aware"):
         make_plan(recipe, ("coral_dev",))
     make_plan(releases.recipe(quantize={"sensitivity": {}}), ("coral_dev",))  # to measure is no harm
+
+
+@pytest.mark.parametrize("quantize", [{"max_drop": 0.5}, {"sensitivity": {}}])
+def test_texts_are_refused(quantize: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="for convolutional networks; remove them"):
+        releases.recipe("text-classification", student={"family": "tinybert"}, quantize=quantize)
 
 
 def test_the_plan_tells_of_both_stages_for_static_targets_alone() -> None:
