@@ -94,7 +94,9 @@ CELLS: dict[str, Callable[[Candidate, str], tuple[str, ...]]] = {
         f"{file.times_faster_than_float32:.2f}x as fast" if file.times_faster_than_float32 is not None else "",
     ),
     "operators run as the scheme means": lambda file, first: (
-        "" if file.covered is None else f"{file.covered:.1%}" + (f" in {file.pieces} pieces" if file.pieces else ""),
+        ""
+        if file.covered is None
+        else f"{file.covered:.1%}" + ("" if file.pieces is None else f", pieces: {file.pieces}"),
     ),
     "budgets kept": lambda file, first: (f"{file.checks_passed} of {file.checks}",),
     "on the front": lambda file, first: ("yes" if file.front else "no",),
