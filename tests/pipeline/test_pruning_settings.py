@@ -123,6 +123,6 @@ def test_latency_is_pruned_for_where_it_can_be_measured(tmp_path: Path) -> None:
 
 def test_a_latency_needs_the_clock(tmp_path: Path) -> None:
     plan = make_plan(load_recipe(DIGITS, ("prune.latency=0.5",)), ("pixel8",))
-    with pytest.raises(InputError, match="prune.latency needs the clock: run without --no-latency"):
+    with pytest.raises(InputError, match=r"prune.latency needs the clock: run without --no-latency"):
         run(plan, tmp_path / "out", SILENT, latency=False)
     assert not (tmp_path / "out").exists()
