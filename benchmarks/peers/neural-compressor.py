@@ -42,9 +42,7 @@ def main() -> None:
             execution_provider="CPUExecutionProvider",
         )
         quantize(str(model), f"{method.name}.onnx", settings)
-        onnx.save(
-            onnx.load(f"{method.name}.onnx"), out / f"{method.name}.onnx"
-        )  # weights inside, as the others have it
+        onnx.save(onnx.load(f"{method.name}.onnx"), out / f"{method.name}.onnx")  # weights inside
 
 
 main()
