@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnx_neural_compressor import data_reader
 from onnx_neural_compressor.quantization import CalibrationMethod, QuantFormat, QuantType, config, quantize
 
@@ -40,7 +41,8 @@ def main() -> None:
             calibration_sampling_size=len(images),
             execution_provider="CPUExecutionProvider",
         )
-        quantize(str(model), str(out / f"{method.name}.onnx"), settings)
+        quantize(str(model), f"{method.name}.onnx", settings)
+        onnx.save(onnx.load(f"{method.name}.onnx"), out / f"{method.name}.onnx")  # weights inside
 
 
 main()
