@@ -25,8 +25,9 @@ from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.plan import make_plan
 from pipeline.recipe import load_recipe
+from pipeline.release import make_files
 from pipeline.results import ExportedFile, Format, NetworkResult, PreparedData
-from pipeline.run import make_files, train
+from pipeline.run import train
 from pipeline.store import Store, file_sha256
 from pipeline.validate import validate
 from targets.errors import TargetError

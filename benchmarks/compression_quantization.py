@@ -16,8 +16,8 @@ from pipeline.aware.train import train_aware
 from pipeline.coverage import cover
 from pipeline.metrics import agreement
 from pipeline.plan import make_plan
+from pipeline.release import Networks, make_files
 from pipeline.results import NetworkResult, TargetFile
-from pipeline.run import Networks, make_files
 from pipeline.settings.release import AwareSettings, QuantizeSettings
 from pipeline.validate import validate
 from targets.runtimes.base import RuntimeOptions

@@ -13,8 +13,9 @@ from pipeline.context import RunContext
 from pipeline.feeds import feeds
 from pipeline.plan import make_plan
 from pipeline.recipe import load_recipe
+from pipeline.release import make_files
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.run import make_files, train
+from pipeline.run import train
 from pipeline.settings.student import StudentSettings
 from pipeline.store import Store
 from pipeline.student import STUDENTS

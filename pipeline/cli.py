@@ -25,7 +25,7 @@ from pipeline.cli_parts import (
 if TYPE_CHECKING:
     from pipeline.gate import Verdict
     from pipeline.plan import Plan
-    from pipeline.run import Release
+    from pipeline.release import Release
 
 app = typer.Typer(
     name="edgepress",

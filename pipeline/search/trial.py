@@ -8,8 +8,9 @@ from pipeline.latency import measure_latency
 from pipeline.metrics import accuracy
 from pipeline.plan import FilePlan, make_plan
 from pipeline.recipe import Recipe
+from pipeline.release import make_files
 from pipeline.results import ExportedFile, LatencyFigures, PreparedData
-from pipeline.run import make_files, train
+from pipeline.run import train
 from pipeline.search.best import Judged
 from pipeline.validate import score_file
 from targets.latency import early_stopping

@@ -16,9 +16,9 @@ from pipeline.quantize.mixed_cost import ROUNDS, measure_mixed
 from pipeline.quantize.mixed_results import LayerSensitivity, MixedResult, SensitivityResult
 from pipeline.quantize.sensitivity import measure_sensitivity
 from pipeline.recipe import Recipe
+from pipeline.release import Networks, Release, calibrate_student, control_accuracy, parts_of, release
 from pipeline.report.layers import mixed_notes
 from pipeline.results import Calibration, ExportedFile, NetworkResult, PreparedData
-from pipeline.run import Networks, Release, calibrate_student, control_accuracy, parts_of, release
 from pipeline.settings.release import SensitivitySettings
 from targets.profile import Measure, Quantization
 from targets.runtimes.base import RuntimeOptions

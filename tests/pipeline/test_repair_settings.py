@@ -9,7 +9,8 @@ import yaml
 from pipeline.errors import InputError
 from pipeline.plan import describe_plan, make_plan
 from pipeline.recipe import load_recipe
-from pipeline.run import Networks, static_granularities
+from pipeline.release import Networks
+from pipeline.run import static_granularities
 from targets.errors import TargetError
 from targets.profile import PROFILES, Quantization
 

@@ -6,8 +6,9 @@ from pipeline.context import RunContext
 from pipeline.latency import measure_latency
 from pipeline.plan import FilePlan, TargetPlan, make_plan
 from pipeline.recipe import Recipe
+from pipeline.release import Networks, make_files
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.run import Networks, make_files, train
+from pipeline.run import train
 from pipeline.search.best import Judged
 from pipeline.search.front.goals import COSTS
 from pipeline.search.front.pace import Reference, measure_beside, reference_of
