@@ -43,7 +43,7 @@ class Search:
     total: int | None
     minutes: float | None = None
     reporter: Reporter = field(default=SILENT)
-    directions: tuple[str, ...] = ("maximize",)
+    directions: tuple[Direction, ...] = ("maximize",)
 
     @property
     def distinct(self) -> bool:
