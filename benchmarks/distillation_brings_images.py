@@ -17,6 +17,7 @@ from pipeline.recipe import load_recipe
 from pipeline.results import NetworkResult, PreparedData
 from pipeline.store import Store
 from pipeline.teacher import teach
+from pipeline.teachers.inference import for_inference
 
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
 SETTINGS = ("distill.views=4", "distill.epochs=8", "distill.batch_size=64", "distill.learning_rate=0.006")
@@ -42,7 +43,9 @@ def main() -> None:
             return prepare(recipe.data, recipe.task, recipe.image, recipe.text, None, context)
 
         def teacher_of(*sets: str) -> NetworkResult:
-            return teach(data_of(*sets), load_recipe(RECIPE, (*SETTINGS, *sets, *short)).teacher, context)
+            recipe = load_recipe(RECIPE, (*SETTINGS, *sets, *short))
+            teacher = teach(data_of(*sets), recipe.teacher, context)
+            return for_inference(data_of(*sets), teacher, context)
 
         teachers = {name: teacher_of(*sets) for name, sets in TEACHERS.items()}
         data, recipe = data_of(*STUDENTS), load_recipe(RECIPE, (*SETTINGS, *STUDENTS, *short))
