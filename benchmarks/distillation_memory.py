@@ -1,15 +1,9 @@
-"""Peak memory of building the teacher's cache and of training from it, with data and with ten times as much.
+"""Peak memory of building the teacher's cache and of training from it, with data and with ten times as much."""
 
-Counted is the memory that the process holds itself (RssAnon), looked at every 20 ms. Pages of mapped files, which the
-system may take back whenever it wants, are told beside it (RssFile).
-"""
-
-import multiprocessing
-import re
-import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.memory import peak_mb
 from benchmarks.record import ROOT, Bar, quick_asked, scratch, write_result
 
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
@@ -41,26 +35,6 @@ def work(store: Path, limit: int, part: str) -> None:
             distill(data, teacher, cache, recipe.student, recipe.distill, context)
 
 
-def peak_mb(store: Path, limit: int, part: str) -> dict[str, float]:
-    process = multiprocessing.get_context("spawn").Process(target=work, args=(store, limit, part))
-    process.start()
-    peak = {"RssAnon": 0.0, "RssFile": 0.0}
-    while process.is_alive():
-        for name, kilobytes in re.findall(r"^(RssAnon|RssFile):\s+(\d+) kB", _status(process.pid), re.MULTILINE):
-            peak[name] = max(peak[name], int(kilobytes) / 1000)
-        time.sleep(0.02)
-    if process.exitcode:
-        raise SystemExit(f"{part} with {limit} images ended with {process.exitcode}")
-    return peak
-
-
-def _status(pid: int | None) -> str:
-    try:
-        return Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # it ended
-        return ""
-
-
 def main() -> None:
     quick = quick_asked()
     found: dict[str, dict[str, Any]] = {}
@@ -68,8 +42,8 @@ def main() -> None:
     with scratch() as folder:
         for limit in images:
             store = folder / str(limit)
-            peak_mb(store, limit, "before")
-            found[str(limit)] = {part: peak_mb(store, limit, part) for part in ("cache", "training")}
+            peak_mb(work, store, limit, "before")
+            found[str(limit)] = {part: peak_mb(work, store, limit, part) for part in ("cache", "training")}
     few, many = (found[str(limit)] for limit in images)
     growth = {part: 100 * (many[part]["RssAnon"] / few[part]["RssAnon"] - 1) for part in few}
     figures = {"settings": list(SETTINGS), "images": found, "growth_percent": growth}

@@ -7,19 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.modes import Course, compare
-from benchmarks.record import ROOT, quick_asked, scratch
+from benchmarks.record import ROOT, asked, kept_or_scratch
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.recipe import load_recipe
 from pipeline.store import Store
 from pipeline.teacher import teach
+from pipeline.teachers.inference import for_inference
 
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
 SETTINGS = (
     "data.limit=3000", "teacher.epochs=2", "teacher.batch_size=32", "student.width=0.5",
     "distill.batch_size=64", "distill.learning_rate=0.006", "distill.views=2",
 )  # fmt: skip
-TEACHERS = {"light": (32, 5), "heavy": (112, 3)}  # pixels, seeds
+TEACHERS = {"light": (32, 3), "heavy": (160, 3)}  # pixels, seeds
 SHORT = ("data.limit=400", "teacher.epochs=1")
 
 
@@ -28,12 +29,14 @@ def courses(folder: Path, short: tuple[str, ...]) -> Iterator[Course]:
         recipe = load_recipe(RECIPE, (*SETTINGS, f"teacher.input_size={pixels}", *short))
         context = RunContext(Store(folder / "shared"), seed=recipe.seed)
         data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, None, context)
-        yield Course(name, data, teach(data, recipe.teacher, context), recipe, seeds, {"pixels": pixels})
+        teacher = for_inference(data, teach(data, recipe.teacher, context), context)
+        yield Course(name, data, teacher, recipe, seeds, {"pixels": pixels})
 
 
 def main() -> None:
-    quick = quick_asked()
-    with scratch() as folder:
+    options = asked()
+    quick = options.quick
+    with kept_or_scratch(options.keep) as folder:
         compare("images", courses(folder, SHORT if quick else ()), (RECIPE.stem, *SETTINGS), folder, quick)
 
 

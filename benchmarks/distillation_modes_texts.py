@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.modes import Course, compare
-from benchmarks.record import ROOT, quick_asked, scratch
+from benchmarks.record import ROOT, asked, kept_or_scratch
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.distill.cache import cache_teacher
@@ -41,8 +41,9 @@ def courses(folder: Path, short: tuple[str, ...]) -> Iterator[Course]:
 
 
 def main() -> None:
-    quick = quick_asked()
-    with scratch() as folder:
+    options = asked()
+    quick = options.quick
+    with kept_or_scratch(options.keep) as folder:
         compare("texts", courses(folder, SHORT if quick else ()), (RECIPE.stem, *SETTINGS), folder, quick)
 
 

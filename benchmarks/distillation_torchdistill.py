@@ -1,7 +1,7 @@
 """One student distilled by edgepress and by torchdistill: same teacher, student, data, loss, optimizer and epochs.
 
 torchdistill gets its images from memory, through torchvision's transforms on tensors, with the number of loader
-processes that was faster here; both validate after each epoch. edgepress's teacher runs ahead of the student.
+processes that was faster here; both validate after each epoch.
 torchdistill has no cache of the teacher's answers any more, so edgepress is timed with its cache too, the building of
 it included.
 """
@@ -32,6 +32,7 @@ from pipeline.results import NetworkResult, PreparedData
 from pipeline.store import Store
 from pipeline.student import student_architecture
 from pipeline.teacher import teach
+from pipeline.teachers.inference import for_inference
 from pipeline.training.schedule import learning_rate
 
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
@@ -41,7 +42,6 @@ SETTINGS = (
 )  # fmt: skip
 SHORT = ("data.limit=400", "teacher.epochs=1", "distill.epochs=1")
 SEEDS = 3
-AHEAD = 4  # batches that edgepress's teacher may be ahead of the student, in a process of its own, in mode online
 WORKERS = (0, 1, 2)  # loader processes of torchdistill that are tried
 
 
@@ -49,7 +49,7 @@ def ours(
     data: PreparedData, teacher: NetworkResult, recipe: Recipe, mode: str, seed: int, folder: Path
 ) -> tuple[float, float]:
     """Seconds until the last epoch was over, and test accuracy."""
-    settings = recipe.distill.model_copy(update={"mode": mode, "ahead": AHEAD if mode == "online" else 0})
+    settings = recipe.distill.model_copy(update={"mode": mode})
     clock, started = Clock(), time.perf_counter()
     context = RunContext(Store(folder / f"{mode}-{seed}"), seed=seed, observer=clock)
     cache = cache_teacher(data, teacher, settings, context) if mode == "cached" else None
@@ -159,7 +159,7 @@ def main() -> None:
     with scratch() as folder:
         context = RunContext(Store(folder / "shared"), seed=recipe.seed)
         data = prepare(recipe.data, recipe.task, recipe.image, recipe.text, None, context)
-        teacher = teach(data, recipe.teacher, context)
+        teacher = for_inference(data, teach(data, recipe.teacher, context), context)
         workers, tried = faster_workers(data, teacher, recipe)
         samples = len(data.rows("train")) * epochs
         ways: dict[str, Callable[[int], tuple[float, float]]] = {

@@ -1,6 +1,8 @@
 """A student distilled online, from the cache and in mode mixed, and trained without a teacher, in turn."""
 
+import json
 import math
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +70,8 @@ class Course:
 def settings_of(recipe: Recipe, epochs: int) -> dict[str, DistillSettings]:
     """Ways to train by name. Without augmentation there is no mode mixed: it would ask the same again."""
     base = recipe.distill.model_copy(update={"epochs": epochs})
-    ways = {"naive": base, "cached": base, "online": base.model_copy(update={"mode": "online"})}
+    fresh = {"mode": "online", "views": epochs}  # who asks in every step asks about a new view in every epoch
+    ways = {"naive": base, "cached": base, "online": base.model_copy(update=fresh)}
     if base.augmentation.varies:
         ways["mixed"] = base.model_copy(update={"mode": "mixed", "views": 1, "refresh": FRESH})
     return ways
@@ -80,8 +83,9 @@ def one_seed(course: Course, epochs: int, seed: int, folder: Path) -> dict[str, 
     data, teacher, student = course.data, course.teacher, course.recipe.student
     ways = list(settings_of(course.recipe, epochs).items())
     for way, settings in ways[:: 1 if seed % 2 == 0 else -1]:
-        clock = Clock()
-        context = RunContext(Store(folder / f"{way}-{seed}"), seed=seed, observer=clock)
+        clock, store = Clock(), folder / f"{way}-{seed}"
+        shutil.rmtree(store, ignore_errors=True)  # of a run that was cut off
+        context = RunContext(Store(store), seed=seed, observer=clock)
         building, cache = 0.0, None
         if way in ("cached", "mixed"):
             building, cache = timed(lambda s=settings, c=context: cache_teacher(data, teacher, s, c))
@@ -103,6 +107,7 @@ def cached_epoch_against_labels(course: Course, folder: Path) -> float:
     """The median over `PAIRS` of the time of a cached epoch against that of one on labels, from short trainings that
     take turns: whatever else the machine does meets both."""
     settings = course.recipe.distill.model_copy(update={"epochs": 3})
+    shutil.rmtree(folder / "epochs", ignore_errors=True)
     context = RunContext(Store(folder / "epochs"))
     cache = cache_teacher(course.data, course.teacher, settings, context)
     ratios = []
@@ -121,17 +126,33 @@ def cached_epoch_against_labels(course: Course, folder: Path) -> float:
     return statistics.median(ratios)
 
 
+def once(file: Path, measure: Callable[[], Any]) -> Any:
+    """What `measure` gave, now or in a run before that kept its folder."""
+    if not file.exists():
+        found = measure()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found))
+    return json.loads(file.read_text())
+
+
 def compare(kind: str, courses: Iterator[Course], settings: tuple[str, ...], folder: Path, quick: bool) -> None:
     """Goes through the courses and writes the result `distillation-modes-<kind>`; the one named heavy is held to what
-    a heavy teacher's cache must save."""
+    a heavy teacher's cache must save. A seed that `folder` has measured whole is not measured again."""
     epochs = 2 if quick else EPOCHS
     figures: dict[str, Any] = {"settings": list(settings), "epochs": epochs, "threads": torch.get_num_threads()}
     asked: list[Bar] = []
     for course in courses:
         seeds = 1 if quick else course.seeds
-        runs = [one_seed(course, epochs, seed, folder / course.name) for seed in range(seeds)]
+        place = folder / course.name
+        runs = [
+            once(place / f"seed-{seed}.json", lambda s=seed, c=course, p=place: one_seed(c, epochs, s, p))  # type: ignore[misc]
+            for seed in range(seeds)
+        ]
         found = summary(runs)
-        found["cached"]["epoch_against_labels"] = cached_epoch_against_labels(course, folder / course.name)
+        found["cached"]["epoch_against_labels"] = once(
+            place / "epochs.json",
+            lambda c=course, p=place: cached_epoch_against_labels(c, p),  # type: ignore[misc]
+        )
         about = {**course.told, "macs": course.teacher.macs, "accuracy": course.teacher.accuracy.value}
         figures[course.name] = {"teacher": about, "summary": found, "runs": runs}
         asked += bars(f"{kind}, {course.name} teacher", found, course.name == "heavy")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,15 +9,15 @@ from calibration.stream import Sample
 
 
 class OnnxTensors:
-    """`tensors(sample)` gives the float activations `names` of the ONNX file `model`, all of them if None."""
+    """`tensors(sample)` gives the float activations `names` of the ONNX file `model`."""
 
-    def __init__(self, model: Path, names: Iterable[str] | None = None) -> None:
+    def __init__(self, model: Path, names: Iterable[str]) -> None:
         import onnx
         import onnxruntime
 
         loaded = onnx.load(str(model))
         self.given = {value.name for value in loaded.graph.input}
-        self.names = list(_float_activations(loaded) if names is None else names)
+        self.names = list(names)
         there = {value.name for value in loaded.graph.output}
         loaded.graph.output.extend(
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
@@ -61,13 +60,3 @@ class TfliteTensors:
             self._interpreter.set_tensor(self._inputs[name], values)
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index) for name, index in self._tensors.items()}
-
-
-def _float_activations(model: Any) -> list[str]:
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(model)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
-    floats = {value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
-    return sorted(floats - constants)

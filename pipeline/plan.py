@@ -175,12 +175,15 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
         length = f", {target.sequence_length} tokens" if target.sequence_length else ""
         for file in target.files:
             shared.setdefault(("export", f"{file.format} float32{length}"), []).append(target.profile.id)
+    calibration = plan.recipe.calibration
+    calibrated = f"{calibration.samples} training samples, {calibration.select}, {calibration.method}"
     for target in plan.targets:
-        samples = plan.recipe.calibration.samples
-        calibrated = f", {samples} calibration samples" if target.quantization.static else ""
+        if target.quantization.static:
+            shared.setdefault(("calibrate", calibrated), []).append(target.profile.id)
+    for target in plan.targets:
         for file in target.files:
             if target.quantization.scheme != "float32":
-                shared.setdefault(("quantize", f"{file.format} {file.label}{calibrated}"), []).append(target.profile.id)
+                shared.setdefault(("quantize", f"{file.format} {file.label}"), []).append(target.profile.id)
     for target in plan.targets:
         for file in target.files:
             threads = f"{file.runtime.threads} thread(s)"

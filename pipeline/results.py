@@ -113,6 +113,7 @@ class NetworkResult:
     best_epoch: int | None = None
     notes: tuple[str, ...] = ()  # what a reader of the report must know
     ranges_file: Path | None = None  # of activations, learned with the weights (`pipeline.aware`)
+    inference_file: Path | None = None  # from which a teacher answers (`pipeline.teachers.inference`)
 
     @property
     def test_logits(self) -> np.ndarray:
@@ -123,6 +124,15 @@ def vocabulary_size(network: NetworkResult) -> int | None:
     """Word pieces that a text network has embeddings of; None for images."""
     config = network.architecture.get("config")
     return int(config["vocab_size"]) if isinstance(config, dict) else None
+
+
+@dataclass(frozen=True)
+class InferenceGraph:
+    """A teacher as a file for its answers alone; no `file` where it answers in PyTorch."""
+
+    fingerprint: str
+    file: Path | None
+    bytes: int
 
 
 @dataclass(frozen=True)

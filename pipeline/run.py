@@ -40,6 +40,7 @@ from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
 from pipeline.teachers.ensemble import combine_teachers
+from pipeline.teachers.inference import for_inference
 from pipeline.training.compute import refuse_unfit
 from pipeline.training.tracking import track
 from pipeline.validate import validate
@@ -150,7 +151,10 @@ def teach_all(recipe: Recipe, context: RunContext) -> tuple[PreparedData, list[N
         teach(data, settings, context, _own_data(settings, data, recipe, tokenizer, context))
         for settings in recipe.teachers.values()
     ]
-    return data, members, combine_teachers(data, members, recipe, context) if recipe.ensemble else members[0]
+    if recipe.ensemble:
+        return data, members, for_inference(data, combine_teachers(data, members, recipe, context), context)
+    teacher = for_inference(data, members[0], context)
+    return data, [teacher], teacher
 
 
 def _own_data(
@@ -169,6 +173,8 @@ def _float_bytes(recipe: Recipe, data: PreparedData, teachers: Sequence[NetworkR
     for teacher in teachers:
         if "bytes" in teacher.architecture:
             total += int(str(teacher.architecture["bytes"]))
+        elif teacher.inference_file is not None:
+            total += teacher.inference_file.stat().st_size
         else:
             total += export_onnx(data, teacher, ExportSettings().opset, length, context).bytes
     return total

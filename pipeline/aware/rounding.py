@@ -68,8 +68,8 @@ class _Survey(_Places):
         return output
 
 
-def rounding_places(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[list[int], int]:
-    """The places of a forward pass that round, and how many places there are."""
+def rounding_places(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[int]:
+    """The places of a forward pass that round."""
     with torch.no_grad(), _Survey() as survey:
         network(*inputs)
     fused = {
@@ -77,7 +77,7 @@ def rounding_places(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[lis
         for place, takers in enumerate(survey.takers)
         if len(takers) == 1 and survey.kinds[takers[0]] in FUSED and survey.kinds[place] not in FUSED
     }
-    return [place for place in range(survey.count) if place not in fused], survey.count
+    return [place for place in range(survey.count) if place not in fused]
 
 
 class _Watch(_Places):

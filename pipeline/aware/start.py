@@ -30,7 +30,7 @@ def folded(student: NetworkResult, data: PreparedData) -> tuple[nn.Module, dict[
 def rounded_network(network: nn.Module, data: PreparedData, device: torch.device, seed: int) -> RoundedNetwork:
     """`network` with its first ranges: extremes over batches of training samples, averaged."""
     network.eval()
-    places, _ = rounding_places(network, tuple(tensor.to(device) for tensor in example_inputs(data)))
+    places = rounding_places(network, tuple(tensor.to(device) for tensor in example_inputs(data)))
     index = {place: number for number, place in enumerate(places)}
     rows = np.sort(np.random.default_rng(seed).permutation(data.rows("train"))[:STARTING])
     ends = torch.zeros(2, len(places))

@@ -13,10 +13,10 @@ from pipeline.data.mix import mix
 from pipeline.distill.cached import read_answers
 from pipeline.distill.losses import OVER_THE_BATCH, SOFT_LOSSES, at, mixed_answers
 from pipeline.distill.overlap import AheadTeacher, ahead_teacher, shown_ahead
-from pipeline.networks import load_network
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.distill import DistillSettings, Refresh
+from pipeline.teachers.inference import load_answering
 from pipeline.training.collectives import gathered
 from pipeline.training.labels import label_loss
 from pipeline.training.schedule import Moment, Schedule
@@ -178,7 +178,7 @@ def teacher_answers(
 
     def asking() -> Ask:
         runs_ahead = ahead_teacher(teacher, device) if settings.ahead else None
-        return runs_ahead or _asking(network or load_network(teacher).to(device))
+        return runs_ahead or _asking(network or load_answering(teacher, device))
 
     if settings.mode == "online":
         return TeacherAnswers(asking(), judges_inputs=True)

@@ -10,10 +10,10 @@ from pipeline.distill.answers import views_of
 from pipeline.distill.forms import answer_form, describe_form, pack_answers, record_of
 from pipeline.distill.shards import checked, fill_shards
 from pipeline.evaluate import predict
-from pipeline.networks import load_network
 from pipeline.progress import Meter
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
+from pipeline.teachers.inference import load_answering
 from pipeline.training.fit import deterministic, prepare_torch
 
 STAGE = "teacher-cache"
@@ -35,7 +35,7 @@ def cache_teacher(
     told = f"{views} view{'s' * (views > 1)} x {len(rows):,} samples x {describe_form(form)}"
 
     def make(folder: Path, key: str, meter: Meter) -> CacheResult:
-        network = load_network(teacher).to(prepare_torch(context))
+        network = load_answering(teacher, prepare_torch(context))
 
         def answer(view: int, part: np.ndarray) -> np.ndarray:
             with deterministic():

@@ -6,6 +6,7 @@ from pipeline.distill.stored import is_stored, stored_cache
 from pipeline.distill.student import distill
 from pipeline.results import CacheResult, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
+from pipeline.teachers.inference import for_inference
 
 
 def guide_of(
@@ -25,5 +26,6 @@ def guide_of(
     guide, cache = teacher, cached(teacher)
     for assistant in settings.assistants:
         guide = distill(data, guide, cache, assistant, settings, context, role="assistant")
+        guide = for_inference(data, guide, context)
         cache = cached(guide)
     return guide, cache

@@ -27,6 +27,7 @@ from pipeline.errors import USER_ERRORS, InputError
 from pipeline.networks import load_network
 from pipeline.quiet import quiet
 from pipeline.results import NetworkResult
+from pipeline.teachers.inference import load_answering
 from pipeline.training.fit import deterministic
 
 Load = Callable[[], nn.Module]  # a network in evaluation mode, on the CPU
@@ -71,10 +72,11 @@ class AheadTeacher(ABC):
 def ahead_teacher(teacher: NetworkResult, device: torch.device) -> AheadTeacher | None:
     """`teacher` ahead of a student on `device`; None where training has a single thread on a CPU, which leaves none
     to the teacher."""
-    load = partial(load_network, teacher)
     if device.type == "cuda":
-        return StreamTeacher(load, device)
-    return ProcessTeacher(load, teacher.name) if torch.get_num_threads() > 1 else None
+        return StreamTeacher(partial(load_network, teacher), device)
+    return (
+        ProcessTeacher(partial(load_answering, teacher, device), teacher.name) if torch.get_num_threads() > 1 else None
+    )
 
 
 def shown_ahead(batches: Iterator[Batch], show: Callable[[Batch], None], count: int) -> Iterator[Batch]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# Two exports of one network differ by float32 rounding, in the fifth digit after dozens of layers; two activations of
-# one size that agree in extremes, mean and deviation on several samples to the third are the same numbers.
+# Two exports of one network differ by float32's rounding alone; activations of one size that agree so far in extremes,
+# mean and deviation on several samples are taken for the same numbers.
 TOLERANCE = 1e-3
 SAMPLES = 3  # on which activations are compared
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.report.figures import ROLES, told_once
+from pipeline.report.figures import ROLES, last_student, told_once
 from pipeline.results import Verdict
 from pipeline.words import short
 
@@ -34,7 +34,7 @@ def render_card(report: dict[str, Any], verdict: Verdict) -> str:
 
 def _what(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verdict) -> str:
     networks = report["networks"]
-    student = networks["trimmed"] or networks["pruned"] or networks["student"]
+    student = networks[last_student(networks)]
     made = "distilled" if networks["pruned"] is None else "distilled and pruned"
     task = report["task"].replace("-", " ")
     lines = [

@@ -9,6 +9,7 @@ from pipeline.results import Accuracy, Role
 
 # Of a report's networks, in the order in which they are told.
 ROLES: tuple[Role, ...] = ("teacher", "naive", "student", "pruned", "trimmed", "int8")
+STUDENTS: tuple[Role, ...] = ("student", "pruned", "trimmed")  # each made of the one before
 NOT_FASTER = "is not faster than float32"  # in the note on a quantized file that gained no time
 COUNTED = "counted"  # the source of what is exact on any machine: bytes, parameters, samples
 
@@ -52,3 +53,8 @@ def confusion(scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) ->
     pairs, counts = np.unique(np.stack([labels[wrong], found[wrong]]), axis=1, return_counts=True)
     rows = sorted(zip((-counts).tolist(), *pairs.tolist(), strict=True))
     return [{"label": names[true], "predicted": names[taken], "samples": -n} for n, true, taken in rows]
+
+
+def last_student(networks: dict[str, Any]) -> str:
+    """The role of the student that was exported, of a report's `networks`."""
+    return next(role for role in reversed(STUDENTS) if networks[role])

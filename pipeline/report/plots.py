@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from pipeline.report.figures import ROLES
+from pipeline.report.figures import ROLES, last_student
 from pipeline.words import short
 
 # Colours are placeholders here; in the page each becomes a CSS variable, so a plot follows light and dark.
@@ -244,8 +244,7 @@ def reliability(report: dict[str, Any], name: str) -> str:
     """Accuracy by confidence of the teacher, the student and the shipped files; on the diagonal they are the same. The
     larger a dot, the more samples."""
     audit, networks = report["audit"], report["networks"]
-    student = next(role for role in reversed(ROLES) if networks[role] and role != "int8")
-    wanted = ["teacher", student, *(file["name"] for file in report["files"] if file["shipped"])]
+    wanted = ["teacher", last_student(networks), *(file["name"] for file in report["files"] if file["shipped"])]
     models = {model["name"]: model for model in audit["models"]}
     drawn = [models[name] for name in dict.fromkeys(wanted)]
 

@@ -28,7 +28,7 @@ def test_what_is_not_finite_is_left_out() -> None:
     assert same_activations(seen(x=values), seen(a=values)) == {}
 
 
-# A transformer's normalisation and GELU are single operators in ONNX and a dozen each in TFLite.
+# A transformer's normalisation and GELU are single operators in ONNX, and many in TFLite.
 @pytest.mark.parametrize(("task", "least"), [("image", 0.9), ("text", 0.5)])
 def test_activations_of_a_tflite_file_are_found_in_the_onnx_file(
     task: str, least: float, request: pytest.FixtureRequest
