@@ -191,8 +191,10 @@ def _add_four_bits(quantizer: Any, scheme: Scheme, granularity: Any) -> None:
     operators = qtyping.TFLOperationName
     add = quantizer.add_dynamic_config if scheme == "int4-dynamic" else quantizer.add_weight_only_config
     add(".*", operators.ALL_SUPPORTED, 8)
-    for operator in (operators.CONV_2D, operators.FULLY_CONNECTED, operators.EMBEDDING_LOOKUP):
+    for operator in (operators.FULLY_CONNECTED, operators.EMBEDDING_LOOKUP):
         add(".*", operator, 4, granularity)
+    if not granularity.startswith("BLOCKWISE"):  # of which convolutions have no form
+        add(".*", operators.CONV_2D, 4, granularity)
 
 
 def _quantize_io(quantizer: Any, dtype: IoType, place: str = ".*") -> None:

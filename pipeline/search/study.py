@@ -24,6 +24,7 @@ from pipeline.progress import SILENT, Reporter
 from pipeline.recipe import Recipe
 from pipeline.search.result import State, Trial
 from pipeline.search.space import Space, left_out, number_type, rounded, value_of, with_values
+from pipeline.settings.search import Direction
 
 POLL = 0.5  # seconds between two looks at the trials of other processes
 LISTED = 100_000  # choices of a space, counted together, that are listed to find one not yet tried

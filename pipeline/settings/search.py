@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from targets.strict import Strict
 
 Goal = Literal["accuracy", "latency", "size"]
+Direction = Literal["minimize", "maximize"]
 
 
 class Hyperparameter(Strict):

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
-from pipeline.quantize.graph import Graph, read_graph
+from pipeline.quantize.graph import read_graph
 from pipeline.quantize.inspect import LAYERS, check_quantized, layer_weights
 from pipeline.quantize.onnx import quantize_onnx
 from pipeline.quantize.tflite import quantize_tflite
@@ -51,27 +51,34 @@ class Wanted:
 
 INT8 = {"int8"}
 FOUR = {"int4"}
+
+
+def of_images(layers: set[str], depthwise: set[str] | None = None) -> dict[str, set[str]]:
+    """The dtypes of a MobileNet's weights in TFLite."""
+    return {"conv-2d": layers, "fully-connected": layers, "depthwise-conv-2d": depthwise or layers}
+
+
 MATRIX = {
     ("image", "onnx", "float16"): Wanted({"conv": {"float16"}, "gemm": {"float16"}}, 1.7, 0.0, 0.999),
     ("image", "onnx", "int8-dynamic"): Wanted({"conv-integer": INT8, "mat-mul-integer": INT8}, 3.0),
     ("image", "onnx", "int8-static"): Wanted({"conv": INT8, "gemm": INT8}, 2.5),
-    ("image", "onnx", "int8-static-a16"): Wanted({"conv": INT8, "gemm": INT8}, 2.5, 0.02, 0.99),
-    ("image", "tflite", "float16"): Wanted({"conv-2d": {"float16"}}, 1.7, 0.0, 0.999),
-    ("image", "tflite", "int8-dynamic"): Wanted({"conv-2d": INT8, "depthwise-conv-2d": INT8}, 2.5),
-    ("image", "tflite", "int8-static"): Wanted({"conv-2d": INT8, "depthwise-conv-2d": INT8}, 2.5),
-    ("image", "tflite", "int8-static-a16"): Wanted({"conv-2d": INT8, "depthwise-conv-2d": INT8}, 2.5, 0.02, 0.99),
-    ("image", "tflite", "int4-dynamic"): Wanted({"conv-2d": FOUR, "depthwise-conv-2d": INT8}, 3.0, 0.15, 0.8),
-    ("image", "tflite", "int4-weights"): Wanted({"conv-2d": FOUR, "depthwise-conv-2d": INT8}, 3.0, 0.15, 0.8),
+    ("image", "onnx", "int8-static-a16"): Wanted({"conv": INT8, "gemm": INT8}, 2.5, 0.05, 0.97),
+    ("image", "tflite", "float16"): Wanted(of_images({"float16"}), 1.7, 0.0, 0.999),
+    ("image", "tflite", "int8-dynamic"): Wanted(of_images(INT8), 2.5),
+    ("image", "tflite", "int8-static"): Wanted(of_images(INT8), 2.5),
+    ("image", "tflite", "int8-static-a16"): Wanted(of_images(INT8), 2.5, 0.05, 0.97),
+    ("image", "tflite", "int4-dynamic"): Wanted(of_images(FOUR, INT8), 3.0, 0.15, 0.8),
+    ("image", "tflite", "int4-weights"): Wanted(of_images(FOUR, INT8), 3.0, 0.15, 0.8),
     ("text", "onnx", "int8-dynamic"): Wanted({"gather": {"uint8"}, "mat-mul-integer": INT8}, 3.8),
-    ("text", "onnx", "int8-static"): Wanted({"gather": {"uint8", "int8"}, "mat-mul": INT8}, 3.5),
-    ("text", "onnx", "int8-static-a16"): Wanted({"gather": INT8, "mat-mul": INT8}, 3.5, 0.02, 0.99),
-    ("text", "onnx", "int4-dynamic"): Wanted({"gather-block-quantized": FOUR, "mat-mul-n-bits": {"uint4"}}, 5.5),
-    ("text", "onnx", "int4-weights"): Wanted({"gather-block-quantized": FOUR, "mat-mul-n-bits": {"uint4"}}, 5.5),
-    ("text", "tflite", "int8-dynamic"): Wanted({"embedding-lookup": INT8, "fully-connected": INT8}, 3.8),
-    ("text", "tflite", "int8-static"): Wanted({"embedding-lookup": INT8, "fully-connected": INT8}, 3.8),
-    ("text", "tflite", "int8-static-a16"): Wanted({"embedding-lookup": INT8, "fully-connected": INT8}, 3.8, 0.02, 0.99),
-    ("text", "tflite", "int4-dynamic"): Wanted({"embedding-lookup": FOUR, "fully-connected": FOUR}, 6.5),
-    ("text", "tflite", "int4-weights"): Wanted({"embedding-lookup": FOUR, "fully-connected": FOUR}, 6.5),
+    ("text", "onnx", "int8-static"): Wanted({"gather": {"uint8"}, "mat-mul": INT8, "gemm": INT8}, 3.5),
+    ("text", "onnx", "int8-static-a16"): Wanted({"gather": INT8, "mat-mul": INT8, "gemm": INT8}, 3.5, 0.05, 0.97),
+    ("text", "onnx", "int4-dynamic"): Wanted({"gather-block-quantized": FOUR, "mat-mul-n-bits": {"uint4"}}, 4.0),
+    ("text", "onnx", "int4-weights"): Wanted({"gather-block-quantized": FOUR, "mat-mul-n-bits": {"uint4"}}, 4.0),
+    ("text", "tflite", "int8-dynamic"): Wanted({"embedding-lookup": INT8, "fully-connected": INT8}, 3.1),
+    ("text", "tflite", "int8-static"): Wanted({"embedding-lookup": INT8, "fully-connected": INT8}, 3.1),
+    ("text", "tflite", "int8-static-a16"): Wanted({"embedding-lookup": INT8, "fully-connected": INT8}, 3.1, 0.05, 0.97),
+    ("text", "tflite", "int4-dynamic"): Wanted({"embedding-lookup": FOUR, "fully-connected": FOUR}, 4.0),
+    ("text", "tflite", "int4-weights"): Wanted({"embedding-lookup": FOUR, "fully-connected": FOUR}, 4.0),
 }
 
 
@@ -95,7 +102,12 @@ def test_a_scheme_keeps_what_its_name_promises(
 
 def activations(file: ExportedFile) -> Counter[str]:
     """Dtypes of what the operators give, by number; in ONNX, of what is quantized on its way."""
-    graph: Graph = read_graph(file.file, file.format)
+    if file.format == "onnx":
+        model = onnx.load(str(file.file))
+        constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        nodes = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+        return Counter(constants[node.input[2]].dtype.name for node in nodes)
+    graph = read_graph(file.file, file.format)
     made = [name for operator in graph.operators for name in operator.outputs]
     return Counter(graph.dtypes[name] for name in made if graph.dtypes.get(name, "").startswith(("int", "uint")))
 
@@ -109,7 +121,8 @@ def test_activations_of_16_bits_are_16_bits_wide_and_round_less_than_8(
     _, narrow, _ = quantized(request, task, format, "int8-static")
     dtype = "uint16" if symmetry == "asymmetric" else "int16"
     assert activations(wide)[dtype] > 10
-    assert not {"int8", "uint8"} & set(activations(wide))
+    # Rows of an 8-bit table are no more precise than 8 bits.
+    assert task == "text" or not {"int8", "uint8"} & set(activations(wide))
     expected = scores_of(export, data)
     assert np.abs(scores_of(wide, data) - expected).mean() < np.abs(scores_of(narrow, data) - expected).mean()
 
@@ -133,7 +146,8 @@ def test_symmetric_activations_have_zero_points_of_zero(request: pytest.FixtureR
     signed = {"onnx_activations": "int8"}
     export, symmetric, data = quantized(request, "image", format, "int8-static", activations="symmetric", **signed)
     _, asymmetric, _ = quantized(request, "image", format, "int8-static", **signed)
-    assert zero_points(symmetric) == {0}
+    softmax = {-128} if format == "tflite" else set()  # LiteRT's has a range of its own
+    assert zero_points(symmetric) == {0} | softmax
     assert len(zero_points(asymmetric)) > 3
     assert likeness(scores_of(symmetric, data), scores_of(export, data)) > 0.9
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from pipeline.search.result import Trial
-from pipeline.settings.search import Goal
+from pipeline.settings.search import Direction, Goal
 
 COSTS = {"latency": "latency_ms.p50", "size": "size_mb"}  # the figures that goals stand for
-DIRECTIONS = {"accuracy": "maximize", "latency": "minimize", "size": "minimize"}
+DIRECTIONS: dict[str, Direction] = {"accuracy": "maximize", "latency": "minimize", "size": "minimize"}
 
 AHEAD = 2  # students that cost no more and were more accurate after the same epoch, for one to be given up
 WARM_UP = 1 / 3  # of a training, in which none is given up

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -157,7 +158,7 @@ def _legend(figure: Figure, axes: Axes, area: _Areas) -> None:
     )  # fmt: skip
 
 
-def _plain(mark: object, text: str) -> object:
+def _plain(mark: Artist, text: str) -> Artist:
     """Of a cloud of marks one, of a size that tells nothing."""
     looks = {
         "beaten in everything": {"markerfacecolor": MUTED, "markeredgecolor": "none", "alpha": 0.35},
