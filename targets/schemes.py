@@ -64,4 +64,6 @@ def _unfit_for_litert(quantization: "Quantization", task: "Task") -> str | None:
         return "LiteRT's activations of 16 bits are symmetric: set activations: symmetric, or leave it out"
     if quantization.granularity == "per-block" and task == "image-classification":
         return "LiteRT has no convolution with one scale a block of weights: set granularity: per-channel"
+    if quantization.granularity == "per-block" and quantization.scheme == "int4-weights":
+        return "LiteRT widens no weights with one scale a block: use int4-dynamic, or set granularity: per-channel"
     return None

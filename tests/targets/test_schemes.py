@@ -28,6 +28,7 @@ def profile(
         ("image", {"scheme": "int4-dynamic"}, ("litert", "onnxruntime"), "none for convolutions"),
         ("image", {"scheme": "int4-weights", "granularity": "per-block"}, ("litert",), "granularity: per-channel"),
         ("text", {"scheme": "int4-dynamic"}, ("litert", "onnxruntime"), "granularity: per-block"),
+        ("text", {"scheme": "int4-weights", "granularity": "per-block"}, ("litert",), "use int4-dynamic"),
         ("text", {"scheme": "int8-dynamic", "granularity": "per-block"}, ("litert",), "weights of 4 bits"),
         ("text", {"scheme": "int8-dynamic", "activations": "symmetric"}, ("litert",), "needs a static scheme"),
         ("image", {"scheme": "int8-static-a16", "onnx_format": "qoperator"}, ("onnxruntime",), "onnx_format: qdq"),
@@ -67,7 +68,8 @@ def test_what_a_runtime_has_no_kernels_for_is_refused_with_the_way_out(
             {"scheme": "int8-static", "activations": "symmetric", "onnx_activations": "int8"},
             ("litert", "onnxruntime"),
         ),
-        ("text", {"scheme": "int4-weights", "granularity": "per-block"}, ("litert", "onnxruntime")),
+        ("text", {"scheme": "int4-dynamic", "granularity": "per-block"}, ("litert", "onnxruntime")),
+        ("text", {"scheme": "int4-weights", "granularity": "per-block"}, ("onnxruntime",)),
     ],
 )
 def test_what_they_have_kernels_for_is_welcome(
