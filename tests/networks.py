@@ -34,9 +34,11 @@ def small_bert(data: PreparedData, folder: Path, epochs: int = 8) -> NetworkResu
     return _trained(data, architecture, folder, "tinybert 2x64", epochs, batch_size=16, learning_rate=2e-3)
 
 
-def small_student(data: PreparedData, architecture: dict[str, Any], folder: Path, epochs: int) -> NetworkResult:
+def small_student(
+    data: PreparedData, architecture: dict[str, Any], folder: Path, epochs: int, learning_rate: float = 3e-3
+) -> NetworkResult:
     """A student of `architecture` trained for seconds."""
-    return _trained(data, architecture, folder, "small", epochs, batch_size=32, learning_rate=3e-3)
+    return _trained(data, architecture, folder, "small", epochs, batch_size=32, learning_rate=learning_rate)
 
 
 def untrained(data: PreparedData, architecture: dict[str, Any], folder: Path) -> NetworkResult:
