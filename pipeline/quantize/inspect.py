@@ -34,8 +34,9 @@ LAYERS = frozenset({
     "embedding-lookup", "lstm", "dynamic-quantize-lstm", "mat-mul-n-bits",
     "gather-block-quantized",
 })  # fmt: skip
-# Those that take scales beside their weights, and where the weights stand among their inputs.
-SCALED = {"mat-mul-n-bits": 1, "gather-block-quantized": 0}
+# Those that take scales or biases of two dimensions beside their weights, and where the weights stand among their
+# inputs.
+SCALED = {"mat-mul-n-bits": (1,), "gather-block-quantized": (0,), "lstm": (1, 2), "dynamic-quantize-lstm": (1, 2)}
 # Operators that a weight may pass on its way to its layer.
 ON_THE_WAY = frozenset(
     {"dequantize-linear", "quantize-linear", "dequantize", "quantize", "cast", "transpose", "reshape"}
@@ -75,8 +76,8 @@ def layer_weights(graph: Graph) -> list[LayerWeight]:
     for operator in graph.operators:
         if operator.kind not in LAYERS:
             continue
-        place = SCALED.get(operator.kind)
-        for name in operator.inputs if place is None else operator.inputs[place : place + 1]:
+        places = SCALED.get(operator.kind, range(len(operator.inputs)))
+        for name in (operator.inputs[place] for place in places):
             while name in makers and makers[name].kind in ON_THE_WAY:
                 name = makers[name].inputs[0]
             constant = graph.constants.get(name)
