@@ -222,7 +222,7 @@ def _notes(
         notes.append(f"starts from its teacher's {taken}; the word embeddings stay as they are")
     for operator, form in forms_of(student.adapt).items():
         notes.append(f"{operator} became {form} before the training")
-    if teacher.role == "assistant" and role != "naive":
+    if role != "naive" and teacher.role == "assistant":
         notes.append(f"learned from assistant {teacher.name}, {100 * teacher.accuracy.value:.2f}% on the test split")
     return tuple(notes)
 

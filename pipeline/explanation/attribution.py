@@ -117,7 +117,7 @@ def word_embeddings(network: nn.Module) -> list[nn.Module]:
     members = list(network.members) if isinstance(network, EnsembleNetwork) else [network]
     layers: list[Any] = []
     for member in members:
-        asked: Any = member
+        asked: Any = getattr(member, "transformer", member)
         try:
             layers.append(asked.get_input_embeddings())
         except (AttributeError, NotImplementedError):

@@ -63,7 +63,7 @@ class SearchSettings(Strict):
 
     @model_validator(mode="after")
     def _something_to_weigh(self) -> "SearchSettings":
-        if "over" in self.model_fields_set and self.objective == "best":
+        if self.over != type(self).model_fields["over"].default and self.objective == "best":
             raise ValueError("over is for objective: front; remove it, or ask for the front")
         if len(set(self.over)) != len(self.over):
             raise ValueError(f"over names one twice: {', '.join(self.over)}")
