@@ -82,7 +82,7 @@ def _convert(module: Any, data: PreparedData, length: int | None, folder: Path) 
             return self.network(input_ids, attention_mask, token_type_ids).softmax(-1)
 
     examples = example_inputs(data, length)
-    # Of weights that lie channels last the converter made another network (a SqueezeNet, off by 2% of its scores).
+    # Of weights that lie channels last the converter made another network (seen with a SqueezeNet).
     module.to(memory_format=torch.contiguous_format)
     if length is None:
         samples = {"image": examples[0].permute(0, 2, 3, 1).contiguous()}
