@@ -11,9 +11,8 @@ Importance = Literal["taylor", "hessian", "magnitude_l1", "magnitude_l2", "bn_sc
 GoalName = Literal["macs", "params", "size_mb", "latency"]
 MEASURED: tuple[GoalName, ...] = ("size_mb", "latency")  # on files made for a target: its student is its own
 NO_SPARSITY = (
-    "single weights are not pruned: of the runtimes only LiteRT has kernels for sparse float32, and a MobileNetV2 with "
-    "80% zeros in its 1x1 convolutions, stored sparse, ran no faster there than dense; prune whole channels with macs, "
-    "params, size_mb or latency"
+    "single weights are not pruned: of the runtimes only LiteRT has kernels for sparse float32, and no gain by them "
+    "has been measured here; prune whole channels with macs, params, size_mb or latency"
 )
 RECOVERING = frozenset({"schedule", "steps", "recovery_epochs", "learning_rate"})  # settings of the training after it
 

@@ -1,5 +1,5 @@
 """A convolutional teacher that only answers computes in onnxruntime where there is no GPU: its graph is fused and its
-layers need no gradients, which takes less than half of PyTorch's time. A transformer gains nothing by it."""
+layers keep nothing for gradients. A transformer is left to PyTorch, whose matrix products are as good."""
 
 from dataclasses import replace
 from pathlib import Path
