@@ -1,4 +1,4 @@
-"""Times one model file on this machine, without a recipe or data."""
+"""Times one model file where its target's profile says, without a recipe or data."""
 
 import tempfile
 from pathlib import Path
@@ -10,9 +10,8 @@ from pipeline.coverage import coverage
 from pipeline.errors import InputError
 from pipeline.words import listed
 from targets.latency import summarise
-from targets.machine import describe_machine
 from targets.profile import Profile, Scheme, load_profile
-from targets.runners.host import measure
+from targets.runners.base import runner_for
 from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
 INPUTS = 16  # made-up inputs that runs take in turn, so that no single one stays in the caches
@@ -33,12 +32,12 @@ def bench(file: Path, target: str, runs: int | None = None) -> dict[str, Any]:
     if runs:
         plan = plan.model_copy(update={"min_runs": runs, "max_runs": max(runs, plan.max_runs)})
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(file, options, feeds, plan, Path(folder))
+        found = runner_for(plan).measure(file, options, feeds, plan, Path(folder))
     summary = summarise(found.samples_ms)
     return {
         "file": file.name,
-        "source": "host",
-        "machine": describe_machine().label,
+        "source": found.source,
+        "machine": found.machine,
         "runtime": options.runtime,
         "threads": options.threads,
         "runs": len(found.samples_ms),
@@ -46,12 +45,16 @@ def bench(file: Path, target: str, runs: int | None = None) -> dict[str, Any]:
         "p90_ms": round(summary.p90, 4),
         "p99_ms": round(summary.p99, 4),
         "mean_ms": round(summary.mean, 4),
-        "cold_start_ms": round(found.cold_start_ms, 3),
-        "peak_memory_mb": round(found.peak_mem_mb, 2),
+        "cold_start_ms": _rounded(found.cold_start_ms, 3),
+        "peak_memory_mb": _rounded(found.peak_mem_mb, 2),
         "size_mb": round(file.stat().st_size / 1e6, 4),
         **_operators(file, options),
         "notes": "; ".join(found.notes),
     }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _operators(file: Path, options: RuntimeOptions) -> dict[str, Any]:

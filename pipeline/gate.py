@@ -74,7 +74,7 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
     ):
         if budgets[name] is not None:
             figure = measured[key] if measured else None
-            other = beside_measured[key]["value"] if beside_measured else None
+            other = beside_measured[key]["value"] if beside_measured and beside_measured[key] else None
             checks.append(_cost(name, words, file["name"], figure, budgets[name], other, elsewhere))
     return checks
 
@@ -198,9 +198,9 @@ def _dear_stage(value: float, float32: float | None) -> tuple[str, str]:
     return "distill", "the student is too large for it: a smaller one, or prune.macs"
 
 
-def _missing(name: str, words: str, file: str, limit: float) -> Check:
+def _missing(name: str, words: str, file: str, limit: float, to_do: str = "run without --no-latency") -> Check:
     unit = "MB" if name.endswith("mb") else "ms"
-    text = f"{words} was not measured, budget {limit:g} {unit}: run without --no-latency"
+    text = f"{words} was not measured, budget {limit:g} {unit}: {to_do}"
     return _check(name, file, None, "<=", limit, unit, "none", None, None, text)
 
 

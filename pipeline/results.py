@@ -296,6 +296,7 @@ class LatencyFigures:
     """Milliseconds of single inferences (batch of one). `samples_file`: float64 [n], in the order measured.
 
     `looks`: at how many moments the runs could have been stopped by a verdict; the early-stopping rule needs it.
+    `cold_start_ms` and `peak_mem_mb` are None where the place that measured does not tell them.
     """
 
     fingerprint: str
@@ -307,8 +308,8 @@ class LatencyFigures:
     p90: float
     p99: float
     mean: float
-    cold_start_ms: float
-    peak_mem_mb: float
+    cold_start_ms: float | None
+    peak_mem_mb: float | None
     samples_file: Path
     looks: int = 1
     notes: tuple[str, ...] = ()

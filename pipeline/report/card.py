@@ -132,8 +132,8 @@ def _cost(report: dict[str, Any]) -> str:
         times: tuple[str, ...] = ("not measured",) * 5
         if measured:
             latency = [f"{short(measured['latency'][key]['value'])} ms" for key in ("p50", "p90", "p99")]
-            memory = f"{short(measured['peak_memory']['value'])} MB"
-            times = (*latency, f"{short(measured['cold_start']['value'])} ms", memory)
+            told = (measured[key] for key in ("cold_start", "peak_memory"))
+            times = (*latency, *(f"{short(f['value'])} {f['unit']}" if f else "not measured" for f in told))
             sources.add(f"Latency and memory: source {measured['source']}, {measured['machine']}, single inferences.")
         rows.append((_code(file), *size, *times))
     timed = {f"`{file['name']}`": file["measured"]["notes"] for file in report["files"] if file["measured"]}

@@ -62,8 +62,14 @@ def costs(file: ExportedFile, timed: LatencyFigures | None) -> dict[str, float]:
     found = {"size_mb": file.bytes / 1e6}
     if timed is not None:
         found |= {f"latency_ms.{share}": getattr(timed, share) for share in PERCENTILES}
-        found |= {"cold_start_ms": timed.cold_start_ms, "peak_mem_mb": timed.peak_mem_mb}
+        found |= other_costs(timed)
     return found
+
+
+def other_costs(timed: LatencyFigures) -> dict[str, float]:
+    """Cold start and memory, as far as the place that measured tells them."""
+    told = {"cold_start_ms": timed.cold_start_ms, "peak_mem_mb": timed.peak_mem_mb}
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def limits(budgets: Budgets, latency: bool) -> dict[str, float]:

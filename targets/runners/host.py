@@ -7,8 +7,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +14,51 @@ import numpy as np
 
 from targets.errors import TargetError
 from targets.latency import look_schedule, stop_rules
-from targets.machine import available_cores
+from targets.machine import available_cores, describe_machine
 from targets.profile import Budgets, Measure
-from targets.runtimes.base import RuntimeOptions, session_settings
+from targets.runners.base import Feeds, Measured, latency_budgets
+from targets.runtimes.base import RuntimeOptions, open_model, session_settings
 
 
-@dataclass(frozen=True, eq=False)
-class HostSamples:
-    """`samples_ms`: float64 [runs], single inferences in the order measured: inputs handed over, run, outputs
-    fetched.
+class HostRunner:
+    """This computer: see `targets.runners.base.Runner`."""
 
-    `cold_start_ms`: opening the file and the first inference, in a process that has its runtime imported; the
-    start of that process is left out, and the file is likely in the page cache. `peak_mem_mb`: by how much the
-    peak of resident memory exceeds what the process held just before it opened the file; `process_mem_mb` is that
-    peak, Python and runtime included. MB are 10**6 bytes. `looks`: at how many points a verdict could have ended
-    the runs; `targets.latency.early_stopping` asks for it.
-    """
+    def identity(self, options: RuntimeOptions) -> str:
+        return describe_machine().label
 
-    samples_ms: np.ndarray
-    cold_start_ms: float
-    peak_mem_mb: float
-    process_mem_mb: float
-    looks: int
-    notes: tuple[str, ...]
+    def run(self, file: Path, options: RuntimeOptions, feeds: Feeds) -> list[list[np.ndarray]]:
+        model = open_model(file, options)
+        return [model.run(feed) for feed in feeds]
+
+    def measure(
+        self,
+        file: Path,
+        options: RuntimeOptions,
+        feeds: Feeds,
+        plan: Measure,
+        folder: Path,
+        *,
+        budget: Budgets | None = None,
+    ) -> Measured:
+        return measure(file, options, feeds, plan, folder, budget=budget)
 
 
 def measure(
     file: Path,
     options: RuntimeOptions,
-    feeds: Sequence[Mapping[str, np.ndarray]],
+    feeds: Feeds,
     plan: Measure,
     folder: Path,
     *,
     budget: Budgets | None = None,
-) -> HostSamples:
-    """Single inferences of `file` in turn through `feeds`, after `plan.warmup`, until `plan.min_runs` and
-    `plan.min_seconds`. With latency budgets, on until the early-stopping rule has passed all or failed one, and
-    at most to `plan.max_runs`. `folder` is where temporary files may go; none is left.
+) -> Measured:
+    """As `targets.runners.base.Runner.measure` says. `folder` is where temporary files may go; none is left.
 
     Raises TargetError if the file can't be measured: what the runtime said, or how its process ended.
     """
     if not feeds:
         raise TargetError(f"{file}: no sample to measure it with, expected at least one")
-    budgets = _latency_budgets(budget)
+    budgets = latency_budgets(budget)
     schedule = look_schedule(plan.min_runs, plan.max_runs) if budgets else ()
     inputs = list(feeds[0])
     arrays = {f"{row}_{place}": feed[name] for row, feed in enumerate(feeds) for place, name in enumerate(inputs)}
@@ -83,7 +83,7 @@ def measure(
         run_worker(file, place)
         answer: dict[str, Any] = json.loads((place / "answer.json").read_text(encoding="utf-8"))
         samples = np.load(place / "samples.npy")
-    return HostSamples(
+    return Measured(
         samples_ms=samples,
         cold_start_ms=answer["cold_start_ms"],
         peak_mem_mb=answer["model_mem_mb"],
@@ -94,24 +94,18 @@ def measure(
             f"{len(feeds)} samples in turn after {plan.warmup} warm-up runs; "
             "inputs handed over and outputs fetched included, preprocessing not",
             "cold start: opening the file and the first inference, start of the process left out",
+            "peak memory: what the process grew by from opening the file on, Python and the runtime left out",
             *_crowded(options.threads),
             *answer["notes"],
         ),
+        source="host",
+        machine=describe_machine().label,
     )
 
 
 def _crowded(threads: int) -> list[str]:
     cores = available_cores()
     return [f"{threads} threads on {cores} cores: they wait for each other"] if threads > cores else []
-
-
-def _latency_budgets(budget: Budgets | None) -> list[tuple[float, float]]:
-    """(percentile as a share, budget in ms) of those that are set."""
-    if budget is None:
-        return []
-    limits = budget.latency_ms
-    pairs = ((0.50, limits.p50), (0.90, limits.p90), (0.99, limits.p99))
-    return [(share, limit) for share, limit in pairs if limit is not None]
 
 
 def run_worker(file: Path, place: Path, module: str = "targets.runners.worker") -> None:

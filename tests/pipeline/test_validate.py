@@ -136,11 +136,11 @@ def test_runs_go_on_until_a_budget_is_decided(
     assert found.looks > 1
 
 
-def test_a_place_that_is_not_this_host_is_refused(
+def test_a_place_where_nothing_can_be_run_is_refused(
     linear: tuple[ExportedFile, NetworkResult], digits: PreparedData, context: RunContext
 ) -> None:
-    with pytest.raises(InputError, match=r"measure\.where is 'adb'"):
-        measure_latency(linear[0], digits, ORT, Measure(where="adb"), Budgets(), context)
+    with pytest.raises(TargetError, match=r"measure\.where is 'log'.*--no-latency"):
+        measure_latency(linear[0], digits, ORT, Measure(where="log"), Budgets(), context)
 
 
 def test_validation_shows_its_progress(
