@@ -142,7 +142,7 @@ def _manifest(run: RunResult, recipe: Recipe, profile: Profile, report: dict[str
         "schema": SCHEMA,
         "edgepress": provenance["edgepress"],
         "recipe": without_folders(recipe.model_dump(mode="json", by_alias=True)),
-        "profile": profile.model_dump(mode="json", by_alias=True),
+        "profile": profile.for_reports(),
         "python": provenance["python"],
         "versions": provenance["versions"],
         "seeds": provenance["seeds"],

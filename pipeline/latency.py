@@ -36,7 +36,7 @@ def measure_latency(
         "file": file.fingerprint,
         "data": data.fingerprint,
         "options": options,
-        "plan": plan,
+        "plan": plan.model_dump(mode="json", exclude={"device", "tools"}),  # the runner's identity tells them
         "budgets": [budgets.latency_ms, budgets.confidence],
         "samples": SAMPLES,
         "machine": runner.identity(options),

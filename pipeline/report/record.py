@@ -276,7 +276,7 @@ def _provenance(recipe: Recipe, profile: Profile) -> dict[str, Any]:
             "calibration": recipe.calibration.seed,
         },
         "recipe": without_folders(recipe.model_dump(mode="json", by_alias=True)),
-        "profile": profile.model_dump(mode="json", by_alias=True),
+        "profile": profile.for_reports(),
     }
 
 

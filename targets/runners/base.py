@@ -72,7 +72,18 @@ def _host(plan: Measure) -> Runner:
     return HostRunner()
 
 
-RUNNERS: dict[str, Callable[[Measure], Runner]] = {"host": _host}  # by `measure.where`
+def _ssh(plan: Measure) -> Runner:
+    from targets.runners.ssh import SshRunner
+
+    if plan.device is None:
+        raise TargetError(
+            "measure.where is 'ssh' and there is no address: set measure.device in the target's profile, or say "
+            "--device TARGET=HOST"
+        )
+    return SshRunner(plan.device, plan.tools.python or "python3")
+
+
+RUNNERS: dict[str, Callable[[Measure], Runner]] = {"host": _host, "ssh": _ssh}  # by `measure.where`
 
 
 def runner_for(plan: Measure) -> Runner:

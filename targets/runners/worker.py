@@ -1,7 +1,7 @@
 """The process that measures: numpy, one runtime and a model file, as an app would hold them, no more.
 
 Started by `targets.runners.host` as `python -m targets.runners.worker REQUEST.json`; writes samples.npy
-(float64 [runs], milliseconds) and answer.json beside the request.
+(float64 [runs], milliseconds) and answer.json beside the request. On a board `targets.runners.board_worker` starts it.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -18,10 +19,13 @@ import numpy as np
 from targets.errors import TargetError
 from targets.runtimes.base import Model, RuntimeOptions, open_model, runtime_version
 
+TELL_NS = 500_000_000  # between two parts of the samples
+
 Feed = dict[str, np.ndarray]  # by input name
 
 
-def main(request_file: Path) -> None:
+def main(request_file: Path, tell: Callable[[list[float]], None] | None = None) -> dict[str, Any]:
+    """`tell` hears of new samples while others are still to come; `already` of the request are of an earlier try."""
     folder = request_file.parent
     request = json.loads(request_file.read_text(encoding="utf-8"))
     feeds = _read_feeds(folder / "feeds.npz", request["inputs"])
@@ -33,13 +37,13 @@ def main(request_file: Path) -> None:
     before_mb = _peak_mb()
 
     start = perf_counter_ns()
-    model = open_model(Path(request["file"]), options)
+    model = open_model(folder / request["file"], options)
     model.run(feeds[0])
     cold_start_ms = (perf_counter_ns() - start) / 1e6
 
     for run in range(request["warmup"]):
         model.run(feeds[run % len(feeds)])
-    runs = _measure(model, feeds, samples, request)
+    runs = _measure(model, feeds, samples, request, tell)
     np.save(folder / "samples.npy", samples[:runs])
     peak_mb = _peak_mb()
     answer = {
@@ -50,15 +54,35 @@ def main(request_file: Path) -> None:
         "notes": notes,
     }
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    return answer
 
 
-def _measure(model: Model, feeds: list[Feed], samples: np.ndarray, request: dict[str, Any]) -> int:
+def outputs(request_file: Path) -> dict[str, np.ndarray]:
+    """The outputs of each feed of a request, as "<feed>_<output>"."""
+    folder = request_file.parent
+    request = json.loads(request_file.read_text(encoding="utf-8"))
+    options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
+    model = open_model(folder / request["file"], options)
+    found = [model.run(feed) for feed in _read_feeds(folder / "feeds.npz", request["inputs"])]
+    return {f"{row}_{place}": array for row, arrays in enumerate(found) for place, array in enumerate(arrays)}
+
+
+def _measure(
+    model: Model,
+    feeds: list[Feed],
+    samples: np.ndarray,
+    request: dict[str, Any],
+    tell: Callable[[list[float]], None] | None,
+) -> int:
     """Fills `samples` with milliseconds of single inferences; returns how many."""
     stop_rules = {int(runs): rules for runs, rules in request["stop_rules"].items()}
     gc.collect()
     gc.disable()  # a collection in the middle of a run would be Python's, not the model's
-    begin = perf_counter_ns()
-    runs = 0
+    parent = request["parent"] or os.getppid()
+    already = request.get("already", [])
+    samples[: len(already)] = already
+    runs = told = len(already)
+    begin = told_at = perf_counter_ns() - int(sum(already) * 1e6)
     while runs < request["max_runs"]:
         feed = feeds[runs % len(feeds)]
         start = perf_counter_ns()
@@ -66,16 +90,21 @@ def _measure(model: Model, feeds: list[Feed], samples: np.ndarray, request: dict
         end = perf_counter_ns()
         samples[runs] = (end - start) / 1e6
         runs += 1
-        if os.getppid() != request["parent"]:  # whoever asked was killed: nobody waits for an answer
+        if os.getppid() != parent:  # whoever asked was killed: nobody waits for an answer
             raise TargetError("the process that asked for this measurement has ended")
+        if tell and end - told_at > TELL_NS:
+            tell(samples[told:runs].tolist())
+            told, told_at = runs, end
         if runs < request["min_runs"] or end - begin < request["min_seconds"] * 1e9:
             continue
-        if not stop_rules or (runs in stop_rules and _decided(samples[:runs], stop_rules[runs])):
+        if not stop_rules or (runs in stop_rules and decided(samples[:runs], stop_rules[runs])):
             break
+    if tell:
+        tell(samples[told:runs].tolist())
     return runs
 
 
-def _decided(samples: np.ndarray, rules: list[tuple[float, int, int]]) -> bool:
+def decided(samples: np.ndarray, rules: list[tuple[float, int, int]]) -> bool:
     """Every budget passed, or one failed; see `targets.latency.stop_rules`."""
     over = [int(np.count_nonzero(samples > budget)) for budget, _, _ in rules]
     passed = [count <= most for count, (_, most, _) in zip(over, rules, strict=True)]

@@ -141,7 +141,7 @@ def test_what_is_wrong_in_a_profile_is_named(change: dict[str, Any], said: str, 
         ({"export": {"banned_ops": ["hard-swish"]}}, "no banned_reason"),
         ({"export": {"static_shapes": False}}, "static shapes all the same"),
         ({"quantization": {"image": None, "text": None}}, "takes no model at all"),
-        ({"measure": {"where": "adb"}}, "on the host only"),
+        ({"measure": {"where": "log"}}, "no run can measure there"),
         ({"measure": {"max_runs": 100}, "budgets": {"text": {"latency_ms": {"p99": 5}}}}, "p99 can't pass"),
     ],
 )
