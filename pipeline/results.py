@@ -341,8 +341,8 @@ class PruningChoice:
 
 @dataclass(frozen=True)
 class PrunedPace:
-    """A pruned student's file beside the unpruned student's, measured in turns: the median `share` of its latency, and
-    both medians in milliseconds."""
+    """A pruned student's file beside the unpruned student's, measured in turns: the median `share` of its latency with
+    its 95% interval, and both medians in milliseconds."""
 
     fingerprint: str
     share: float
@@ -350,6 +350,8 @@ class PrunedPace:
     whole_ms: float
     rounds: int
     machine: str
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)

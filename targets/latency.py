@@ -53,6 +53,37 @@ class Verdict:
     left_out: int = 0
 
 
+@dataclass(frozen=True)
+class StopRule:
+    """When runs may end. `budgets_ms`: (percentile as a share, limit) of each; `schedule`: the numbers of runs at which
+    to look. Both are empty where no latency is judged."""
+
+    budgets_ms: Sequence[tuple[float, float]] = ()
+    confidence: float = 0.99
+    schedule: Sequence[int] = ()
+
+    @property
+    def looks(self) -> int:
+        return max(1, len(self.schedule))
+
+    def ends(self, samples_ms: np.ndarray) -> bool:
+        """Whether to stop after `samples_ms`: each budget has passed, or one has failed; at once without a budget."""
+        if not self.budgets_ms:
+            return True
+        if len(samples_ms) not in self.schedule:
+            return False
+        found = {
+            early_stopping(samples_ms, limit, share, self.confidence, self.looks).outcome
+            for share, limit in self.budgets_ms
+        }
+        return "fail" in found or found == {"pass"}
+
+
+def stop_rule(budgets_ms: Sequence[tuple[float, float]], confidence: float, min_runs: int, max_runs: int) -> StopRule:
+    """For (percentile as a share, limit) of each latency budget; without any, runs end as soon as they may."""
+    return StopRule(budgets_ms, confidence, look_schedule(min_runs, max_runs)) if budgets_ms else StopRule()
+
+
 def summarise(samples_ms: np.ndarray) -> Summary:
     """p50, p90, p99 and mean of at least one sample."""
     shares = {name: percentile(samples_ms, share) for name, share in PERCENTILES.items()}
@@ -104,14 +135,6 @@ def early_stopping(
     return Verdict(outcome, over, runs, needed, independent, len(samples_ms) - runs)
 
 
-def decided(
-    samples_ms: np.ndarray, budgets_ms: Sequence[tuple[float, float]], confidence: float, looks: int
-) -> bool:
-    """Whether runs may end: each (percentile as a share, budget) passed, or one failed."""
-    found = {early_stopping(samples_ms, limit, share, confidence, looks).outcome for share, limit in budgets_ms}
-    return "fail" in found or found == {"pass"}
-
-
 def look_schedule(min_runs: int, max_runs: int) -> tuple[int, ...]:
     """The numbers of runs at which to look for a verdict: `min_runs`, each time half as many again until `max_runs`,
     the last. Closer looks would ask for fewer runs too many, but share 1 - confidence among more of them."""
@@ -150,25 +173,6 @@ def runs_to_pass(over: int, percentile: float, confidence: float, looks: int = 1
         else:
             enough = middle
     return enough
-
-
-def stop_rules(
-    budgets_ms: Sequence[tuple[float, float]], confidence: float, schedule: Sequence[int]
-) -> dict[int, list[tuple[float, int, int]]]:
-    """For each number of runs in `schedule`, for each (percentile, budget): (budget in ms, most runs over it to
-    pass, least to fail). Plain numbers, so that the process that measures needs no statistics."""
-    looks = len(schedule)
-    return {
-        runs: [
-            (
-                budget,
-                most_over_to_pass(runs, share, confidence, looks),
-                least_over_to_fail(runs, share, confidence, looks),
-            )
-            for share, budget in budgets_ms
-        ]
-        for runs in schedule
-    }
 
 
 def _risk(confidence: float, looks: int) -> float:
