@@ -1,11 +1,15 @@
 """How often the latency gate errs: on simulated devices whose latency is known, and on this host, where the verdicts on
 one bundle must agree.
 
-A device that is exactly on its budget must not pass: of its latencies as many are over as the percentile allows. One
-clearly within it must, and the number of runs that this takes is told.
+Of a device that is exactly on its budget as many runs are over it as the percentile allows: it must not pass. One that
+is clearly within must, one clearly beyond must not, and how many runs that takes is told. A bundle may be given; else
+the digits recipe makes one.
 """
 
+import argparse
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,16 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.stats import norm
 
-from benchmarks.record import Bar, write_result
-from targets.latency import decided, early_stopping, look_schedule
+from benchmarks.record import Bar, edgepress, scratch, write_result
+from pipeline.bundle import GOLDEN
+from pipeline.gate import decide
+from pipeline.integrity import REPORT, read_json
+from targets.latency import early_stopping, stop_rule, summarise
 from targets.profile import Budgets, Measure
+from targets.runners.host import measure
+from targets.runtimes.base import RuntimeOptions
 
-TRIALS = 1000
+TRIALS, REPEATS = 1000, 20
 SHARE = 0.90
 CONFIDENCE = Budgets().confidence
 PLAN = Measure()
@@ -38,7 +47,7 @@ def lognormal(z: np.ndarray) -> np.ndarray:
 
 
 def bimodal(z: np.ndarray) -> np.ndarray:
-    """Two clocks: one run in five takes half as long again. Rises with `z`, so that a share of runs stays that share."""
+    """Two clocks: one run in five takes half as long again. Rises with `z`, so that a share of `z` is one of runs."""
     return 10 + 0.2 * z + 5.0 * (z > norm.isf(0.2))
 
 
@@ -61,6 +70,7 @@ DEVICES: dict[str, tuple[Device, Device | None]] = {
     "autocorrelated": (lognormal, wandering),
     "drifting": (drifting, None),
 }
+PLACES = {"on the budget": 1 - SHARE, "within": WITHIN, "beyond": BEYOND}  # shares of runs that are over the budget
 
 
 def trial(random: np.random.Generator, device: str, over: float) -> tuple[str, int]:
@@ -69,9 +79,99 @@ def trial(random: np.random.Generator, device: str, over: float) -> tuple[str, i
     numbers = random.standard_normal(PLAN.max_runs)
     samples = latency(numbers if series is None else series(numbers))
     budget = float(latency(np.full(HOT + 1, norm.isf(over)))[-1])  # of the hot device, where it drifts
-    schedule = look_schedule(PLAN.min_runs, PLAN.max_runs)
-    runs = next(
-        (runs for runs in schedule if decided(samples[:runs], [(SHARE, budget)], CONFIDENCE, len(schedule))),
-        PLAN.max_runs,
-    )
-    return early_stopping(samples[:runs], budget, SHARE, CONFIDENCE, len(schedule)).outcome, runs
+    rule = stop_rule([(SHARE, budget)], CONFIDENCE, PLAN.min_runs, PLAN.max_runs)
+    runs = next((runs for runs in rule.schedule if rule.ends(samples[:runs])), PLAN.max_runs)
+    return early_stopping(samples[:runs], budget, SHARE, CONFIDENCE, rule.looks).outcome, runs
+
+
+def simulate(device: str, trials: int) -> dict[str, Any]:
+    """How often which verdict was given, and after how many runs in the mean."""
+    found = {}
+    for place, over in PLACES.items():
+        random = np.random.default_rng(0)
+        tried = [trial(random, device, over) for _ in range(trials)]
+        verdicts = Counter(outcome for outcome, _ in tried)
+        found[place] = {
+            "over": over,
+            **{outcome: verdicts[outcome] / trials for outcome in ("pass", "fail", "undecided")},
+            "mean_runs": float(np.mean([runs for _, runs in tried])),
+        }
+    return found
+
+
+def gate_again(bundle: Path) -> dict[str, Any]:
+    """The latency checks of a bundle's gate, each file measured anew on its golden inputs."""
+    report = read_json(bundle / REPORT)
+    golden = read_json(bundle / GOLDEN)["files"]
+    budgets = Budgets.model_validate(report["budgets"])
+    plan = Measure.model_validate(report["provenance"]["profile"]["measure"])
+    noise = {}
+    for file in report["files"]:
+        if not file["shipped"]:
+            continue
+        inputs = {name: np.load(bundle / place) for name, place in golden[file["name"]]["inputs"].items()}
+        count = len(next(iter(inputs.values())))
+        feeds = [{name: values[row] for name, values in inputs.items()} for row in range(count)]
+        runtime = file["runtime"]
+        options = RuntimeOptions(runtime["name"], runtime["threads"], runtime["delegate"])
+        with scratch() as folder:
+            found = measure(bundle / file["name"], options, feeds, plan, folder, budget=budgets)
+        figures = asdict(summarise(found.samples_ms))
+        file["measured"] |= {
+            "looks": found.looks,
+            "runs": len(found.samples_ms),
+            "latency": {name: {"value": ms, "unit": "ms", "source": "host"} for name, ms in figures.items()},
+            "samples": {"values": found.samples_ms.tolist(), "unit": "ms", "source": "host"},
+        }
+        noise[file["name"]] = {"runs": len(found.samples_ms), **figures, "quiet": asdict(found.quiet or {})}  # type: ignore[call-overload]
+    verdicts = {
+        f"{check.file} {check.name}": {True: "pass", False: "fail", None: "undecided"}[check.passed]
+        for check in decide(report).checks
+        if check.name.startswith("latency_ms")
+    }
+    return {"verdicts": verdicts, "files": noise}
+
+
+def agreement(repeats: list[dict[str, Any]]) -> float:
+    """Share of the repeats whose verdicts are those of most."""
+    told = Counter(tuple(sorted(repeat["verdicts"].items())) for repeat in repeats)
+    return max(told.values()) / len(repeats)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bundle", type=Path, nargs="?", help="A bundle with latencies; without it, one is made.")
+    parser.add_argument("--simulated", action="store_true", help="the simulated devices alone; writes no result")
+    parser.add_argument("--quick", action="store_true", help="a short form, to see that it runs; writes no result")
+    options = parser.parse_args()
+    trials, repeats = (20, 2) if options.quick else (TRIALS, REPEATS)
+    devices = {}
+    for device in DEVICES:
+        devices[device] = simulate(device, trials)
+        print(device, devices[device], flush=True)
+    bars = [
+        Bar(f"{device} latency, on its budget: share of wrong passes", found["on the budget"]["pass"], "<=", 0.01)
+        for device, found in devices.items()
+    ]
+    figures: dict[str, Any] = {
+        "trials": trials, "percentile": SHARE, "confidence": CONFIDENCE, "plan": PLAN.model_dump(mode="json"),
+        "devices": devices,
+    }  # fmt: skip
+    if not options.simulated:
+        with scratch() as folder:
+            bundle = options.bundle or made(folder)
+            figures["repeats"] = [gate_again(bundle) for _ in range(repeats)]
+        share = agreement(figures["repeats"])
+        bars.append(Bar("share of repeats of the gate that agree, one bundle on this host", share, ">=", 1.0))
+    write_result("devices-gate", figures, bars, options.quick or options.simulated)
+
+
+def made(folder: Path) -> Path:
+    ended = edgepress("run", "recipes/digits-mobilenet.yaml", "--target", "host", "--out", str(folder))
+    if ended.code not in (0, 1):
+        raise SystemExit(ended.output)
+    return folder / "digits-mobilenet" / "host"
+
+
+if __name__ == "__main__":
+    main()

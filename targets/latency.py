@@ -10,12 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from targets.statistics.correlation import correlation_time
+from targets.statistics.correlation import correlation_time, integrated_time
 from targets.statistics.order import Interval, Outliers, binomial, outliers, percentile, percentile_interval
 from targets.statistics.trend import Trend, steady_part, trend
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
 GROWTH = 1.5  # from one look to the next
+# Interquartile ranges from the median to a budget that latencies do not wander to. Of a normal distribution that is 13
+# standard deviations; a short look at a slow wander may show but a tenth of its spread.
+FAR = 10
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,13 @@ def early_stopping(
     The rule takes runs for independent draws of one distribution, so that is looked into first. Of a latency that rose
     only the last, steady runs are judged (`steady_part`): those before a core got hot pass nothing. Where c runs that
     follow one another tell as much as one (`correlation_time`), n and t are divided by c, t rounded to the side that
-    decides less.
+    decides less. A budget so far off that neither brings latencies near it (`FAR`) is judged by all runs, of which only
+    those over it may be alike.
     """
-    steady = steady_part(samples_ms)
-    runs, over = len(steady), int(np.count_nonzero(steady > budget_ms))
-    alike = correlation_time(steady, percentile)
+    far = _far(samples_ms, budget_ms)
+    judged = samples_ms if far else steady_part(samples_ms)
+    runs, over = len(judged), int(np.count_nonzero(judged > budget_ms))
+    alike = integrated_time((judged > budget_ms).astype(np.float64)) if far else correlation_time(judged, percentile)
     independent, counted = int(runs / alike), over / alike
     outcome: Literal["pass", "fail", "undecided"] = "undecided"
     if math.ceil(counted) <= most_over_to_pass(independent, percentile, confidence, looks):
@@ -133,6 +138,13 @@ def early_stopping(
     if outcome == "undecided":
         needed = max(1, math.ceil(alike * runs_to_pass(math.ceil(counted), percentile, confidence, looks)) - runs)
     return Verdict(outcome, over, runs, needed, independent, len(samples_ms) - runs)
+
+
+def _far(samples_ms: np.ndarray, budget_ms: float) -> bool:
+    if not len(samples_ms):
+        return False
+    low, middle, high = (percentile(samples_ms, share) for share in (0.25, 0.50, 0.75))
+    return abs(budget_ms - middle) > FAR * (high - low)
 
 
 def look_schedule(min_runs: int, max_runs: int) -> tuple[int, ...]:

@@ -67,7 +67,5 @@ def judge(before: Before, references_ms: np.ndarray, threads: int) -> Quiet:
         if spread > SPREAD:
             reasons.append(f"a fixed reference work took times that vary by {spread:.1%} (coefficient of variation)")
         if found.significant and abs(drift) > DRIFT:
-            reasons.append(
-                f"the core became {'slower' if drift > 0 else 'quicker'}: its reference work by {drift:+.1%}"
-            )
+            reasons.append(f"the core's pace drifted: a fixed reference work took {drift:+.1%} by the end")
     return Quiet(not reasons, tuple(reasons), before.busy, before.load, spread, drift)

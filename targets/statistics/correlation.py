@@ -21,7 +21,7 @@ def correlation_time(samples: np.ndarray, share: float) -> float:
     if len(samples) < 4:
         return 1.0
     above = (samples > percentile(samples, share)).astype(np.float64)
-    return max(_integrated_time(ranks(samples)), _integrated_time(above))
+    return max(integrated_time(ranks(samples)), integrated_time(above))
 
 
 def ranks(samples: np.ndarray) -> np.ndarray:
@@ -39,11 +39,11 @@ def autocorrelations(series: np.ndarray) -> np.ndarray:
     return np.asarray(sums / sums[0])
 
 
-def _integrated_time(series: np.ndarray) -> float:
-    """1 + twice the sum of the autocorrelations, by Geyer's initial monotone sequence (1992, Practical Markov Chain
-    Monte Carlo, 3.3): pairs of lags are added up to the first that is negative, none counting more than the one before
-    it."""
-    if series.min() == series.max():
+def integrated_time(series: np.ndarray) -> float:
+    """1 + twice the sum of the autocorrelations, 1 for a short or constant series: by Geyer's initial monotone sequence
+    (1992, Practical Markov Chain Monte Carlo, 3.3). Pairs of lags are added up to the first that is negative, none
+    counting more than the one before it."""
+    if len(series) < 4 or series.min() == series.max():
         return 1.0
     found = autocorrelations(series)
     if found[1] * math.sqrt(len(series)) <= SURE:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.context import RunContext
@@ -19,6 +20,7 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.settings.prune import PruneSettings
 from pipeline.store import Store
 from targets.profile import Measure
+from targets.runners.paired import Contender, PairedSamples
 from targets.runtimes.base import RuntimeOptions
 
 ONLINE = DistillSettings(mode="online", batch_size=64)

@@ -53,12 +53,18 @@ def test_verdicts_at_99_percent_are_mlperfs(share: float, runs: int, over: int, 
 
 
 def test_a_verdict_counts_the_runs_and_says_how_many_more_it_takes() -> None:
-    assert early_stopping(samples(40, 1), BUDGET, 0.90, 0.99) == Verdict("undecided", over=1, runs=40, needed=24, independent=40)
-    assert early_stopping(samples(64, 1), BUDGET, 0.90, 0.99) == Verdict("pass", over=1, runs=64, needed=0, independent=64)
+    assert early_stopping(samples(40, 1), BUDGET, 0.90, 0.99) == Verdict(
+        "undecided", over=1, runs=40, needed=24, independent=40
+    )
+    assert early_stopping(samples(64, 1), BUDGET, 0.90, 0.99) == Verdict(
+        "pass", over=1, runs=64, needed=0, independent=64
+    )
 
 
 def test_without_a_run_nothing_is_decided() -> None:
-    assert early_stopping(np.array([]), BUDGET, 0.90, 0.99) == Verdict("undecided", over=0, runs=0, needed=44, independent=0)
+    assert early_stopping(np.array([]), BUDGET, 0.90, 0.99) == Verdict(
+        "undecided", over=0, runs=0, needed=44, independent=0
+    )
 
 
 @given(st.integers(1, 400), shares, confidences, st.integers(1, 6))
@@ -152,6 +158,15 @@ def test_a_rise_leaves_the_older_runs_out_and_a_fall_none() -> None:
     assert (verdict.outcome, verdict.left_out + verdict.runs) == ("pass", 400)
     assert verdict.left_out == 200
     assert early_stopping(hot[::-1], BUDGET, 0.90, 0.99).left_out == 0
+
+
+def test_a_budget_far_off_is_decided_whatever_the_latency_does_meanwhile() -> None:
+    """It wanders and rises by a tenth, and would have to take ten times as long to miss its budget."""
+    wander = np.repeat(np.random.default_rng(7).normal(1, 0.05, 10), 10) + np.linspace(0, 0.1, 100)
+    assert early_stopping(wander, BUDGET, 0.90, 0.99) == Verdict("pass", 0, 100, 0, independent=100)
+    assert early_stopping(BUDGET**2 * wander, BUDGET, 0.90, 0.99).outcome == "fail"
+    bursts = wander + 20 * (np.arange(100) // 5 == 10)  # five slow runs, all together
+    assert early_stopping(bursts, BUDGET, 0.90, 0.99).independent < 50
 
 
 def test_runs_that_are_alike_count_for_fewer() -> None:
