@@ -1,6 +1,7 @@
 """Times one model file where its target's profile says, without a recipe or data."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ from pipeline.coverage import coverage
 from pipeline.errors import InputError
 from pipeline.words import listed
 from targets.latency import summarise
+from targets.place import named_tools, placed
 from targets.profile import Profile, Scheme, load_profile
 from targets.runners.base import runner_for
 from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
@@ -17,13 +19,16 @@ from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 INPUTS = 16  # made-up inputs that runs take in turn, so that no single one stays in the caches
 
 
-def bench(file: Path, target: str, runs: int | None = None) -> dict[str, Any]:
-    """Milliseconds of single inferences of a .onnx or .tflite file, with the threads and runs of `target`'s profile.
+def bench(
+    file: Path, target: str, runs: int | None = None, device: str | None = None, tools: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Milliseconds of single inferences of a .onnx or .tflite file, with the threads and runs of `target`'s profile,
+    at the place that it names or at `device`; `tools` (NAME=PATH) measure there.
 
     Inputs are made up: random pixels, or token ids. Raises InputError or TargetError for a file that is no model,
     and for a target without its runtime.
     """
-    profile = load_profile(target)
+    profile = placed(load_profile(target), device, named_tools(tools))
     options = _options(file, profile)
     specs = open_model(file, options).inputs
     random = np.random.default_rng(0)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from pipeline.report.html import render_html
 from pipeline.report.record import file_name, without_folders
 from pipeline.results import RunResult, TargetFile, Verdict
 from pipeline.store import file_sha256
-from targets.profile import Profile
+from targets.place import named_tools, placed_measure
+from targets.profile import Measure, Profile
+from targets.runners.base import runner_for
 from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
 SCHEMA = 1
@@ -59,15 +62,18 @@ def write_bundle(
     return folder
 
 
-def validate_bundle(folder: Path) -> list[GoldenResult]:
-    """Every shipped file of a bundle, proven to be as written, run by its runtime here on the golden inputs.
+def validate_bundle(folder: Path, device: str | None = None, tools: Sequence[str] = ()) -> list[GoldenResult]:
+    """Every shipped file of a bundle, proven to be as written, run by its runtime on the golden inputs: here, or on the
+    `device` (adb:SERIAL or ssh:HOST) with its `tools` (NAME=PATH).
 
     Raises InputError if the bundle is changed or incomplete, TargetError if a file can't be opened.
     """
     verify_bundle(folder)
     golden = read_json(folder / GOLDEN)
+    plan = Measure() if device is None else placed_measure(Measure(), device, named_tools(tools))
+    runner = runner_for(plan)
     try:
-        return [replay(folder, name, entry) for name, entry in sorted(golden["files"].items())]
+        return [replay(folder, name, entry, runner) for name, entry in sorted(golden["files"].items())]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / GOLDEN}: incomplete ({error!r}); make the bundle again") from None
 

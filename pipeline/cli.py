@@ -13,9 +13,12 @@ from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
 from pipeline.cli_parts import (
     AsJson,
+    Device,
+    Devices,
     Overrides,
     Quiet,
     RecipeFile,
+    ToolPaths,
     answers,
     print_json,
     settle_libraries,
@@ -58,6 +61,8 @@ def run_command(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Where bundles and stored results go.")] = Path("artifacts"),
     latency: Annotated[bool, typer.Option(help="Without it, every byte of a bundle is reproducible.")] = True,
+    device: Devices = None,
+    tool: ToolPaths = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
@@ -66,7 +71,7 @@ def run_command(
     from pipeline import scale
 
     scale.join()  # where a launcher started several processes
-    plan = _plan(recipe, target, overrides)
+    plan = _plan(recipe, target, overrides, device, tool)
     from rich.console import Console
 
     from pipeline.progress import Reporter
@@ -178,12 +183,14 @@ app.command(
 
 @app.command("validate", epilog="Example: edgepress validate artifacts/digits-mobilenet/pixel8")
 @answers
-def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
-    """Runs every file of a bundle on its golden inputs and compares the outputs: exit 0 or 1."""
+def validate_command(
+    bundle: BundleFolder, device: Device = None, tool: ToolPaths = None, as_json: AsJson = False
+) -> int:
+    """Runs every file of a bundle on its golden inputs, here or on a device, and compares the outputs: exit 0 or 1."""
     settle_libraries()
     from pipeline.bundle import validate_bundle
 
-    results = validate_bundle(bundle)
+    results = validate_bundle(bundle, device, tool or ())
     if as_json:
         import dataclasses
 
@@ -203,12 +210,14 @@ def bench_command(
     file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file.", metavar="FILE")],
     target: Annotated[str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.")] = "host",
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
+    device: Device = None,
+    tool: ToolPaths = None,
     as_json: AsJson = False,
 ) -> None:
-    """Times single inferences of one model file on this machine, with the target's thread count."""
+    """Times single inferences of one model file on this machine or a device, with the target's thread count."""
     from pipeline.bench import bench
 
-    figures = bench(file, target, runs)
+    figures = bench(file, target, runs, device, tool or ())
     if as_json:
         print_json(figures)
     else:
@@ -289,11 +298,17 @@ def _top(
         raise typer.Exit
 
 
-def _plan(recipe: Path, targets: list[str] | None, overrides: list[str] | None) -> "Plan":
+def _plan(
+    recipe: Path,
+    targets: list[str] | None,
+    overrides: list[str] | None,
+    devices: list[str] | None = None,
+    tools: list[str] | None = None,
+) -> "Plan":
     from pipeline.plan import make_plan
     from pipeline.recipe import load_recipe
 
-    return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()))
+    return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()), devices or (), tools or ())
 
 
 def _verdict_json(verdict: "Verdict") -> dict[str, Any]:

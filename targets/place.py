@@ -13,21 +13,28 @@ REMOTE = ("adb", "ssh")  # places that are reached at an address
 def placed(profile: Profile, device: str | None, tools: Mapping[str, str] | None = None) -> Profile:
     """`profile` measured at `device`: an address, or adb:SERIAL or ssh:HOST where the profile names another place.
     `tools` replace those of the profile, name by name. Raises TargetError for what is no address or no tool."""
-    change: dict[str, Any] = profile.measure.model_dump(exclude_unset=True)
+    try:
+        return profile.model_copy(update={"measure": placed_measure(profile.measure, device, tools)})
+    except TargetError as error:
+        raise TargetError(f"target {profile.id}: {error}") from None
+
+
+def placed_measure(measure: Measure, device: str | None, tools: Mapping[str, str] | None = None) -> Measure:
+    """As `placed`, of a profile's `measure` alone."""
+    change: dict[str, Any] = measure.model_dump(exclude_unset=True)
     if device is not None:
         place, colon, rest = device.partition(":")
         if colon and place in REMOTE:
             change["where"], device = place, rest
-        elif profile.measure.where not in REMOTE:
+        elif measure.where not in REMOTE:
             raise TargetError(
-                f"--device {device}: target {profile.id} is measured on '{profile.measure.where}', which has no "
-                f"address; say adb:{device} or ssh:{device}"
+                f"--device {device}: nothing is measured at an address where measure.where is '{measure.where}'; say "
+                f"adb:{device} or ssh:{device}"
             )
         change["device"] = device or None
     if tools:
         change["tools"] = {**change.get("tools", {}), **tools}
-    measure = parse(Measure, change, f"target {profile.id}, measure")
-    return profile.model_copy(update={"measure": measure})
+    return parse(Measure, change, "measure")
 
 
 def by_target(told: Sequence[str], targets: Sequence[str], option: str) -> dict[str, str]:

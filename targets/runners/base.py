@@ -92,7 +92,13 @@ def _ssh(plan: Measure) -> Runner:
     return SshRunner(plan.device, plan.tools.python or "python3")
 
 
-RUNNERS: dict[str, Callable[[Measure], Runner]] = {"host": _host, "ssh": _ssh}  # by `measure.where`
+def _adb(plan: Measure) -> Runner:
+    from targets.runners.adb import AdbRunner
+
+    return AdbRunner(plan.device, plan.tools)
+
+
+RUNNERS: dict[str, Callable[[Measure], Runner]] = {"host": _host, "adb": _adb, "ssh": _ssh}  # by `measure.where`
 
 
 def runner_for(plan: Measure) -> Runner:

@@ -37,8 +37,8 @@ class Board:
 
     @property
     def left_behind(self) -> list[Path]:
-        """What stands in the board's folder for temporary files."""
-        return sorted((self.folder / "tmp").iterdir())
+        """What `mktemp` made on the board. Runtimes may keep files of their own beside."""
+        return sorted((self.folder / "tmp").glob("tmp.*"))
 
     def sessions(self) -> list[psutil.Process]:
         """The processes that serve connections, and what they started."""
@@ -53,7 +53,9 @@ class Board:
         self.process.wait()
 
     def accept(self) -> None:
-        """Starts to accept connections (again)."""
+        """Starts to accept connections (again), with no temporary files, as after a start."""
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+        (self.folder / "tmp").mkdir()
         log = self.folder / "log"
         self.process = subprocess.Popen(
             [str(SSHD), "-D", "-f", str(self.folder / "sshd_config"), "-E", str(log)],
@@ -71,7 +73,6 @@ class Board:
 def start_board(folder: Path) -> Board:
     """An sshd whose sessions put temporary files into a folder of the board. The caller ends it with `vanish`."""
     folder.mkdir(mode=0o700)
-    (folder / "tmp").mkdir()
     for key in ("host", "user"):
         new_key(folder / key)
     (folder / "authorized").write_text((folder / "user.pub").read_text())
