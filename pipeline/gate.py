@@ -173,6 +173,10 @@ def _latency(
     samples = np.array(measured["samples"]["values"])
     rule = early_stopping(samples, limit, PERCENTILES[share], confidence, measured["looks"])
     value, counted = found["value"], f"{rule.over} of {rule.runs} runs were over"
+    if rule.left_out:
+        counted += f" (the {rule.left_out} before, while the latency rose, left out)"
+    if rule.independent < rule.runs:
+        counted += f", so alike that they count as {rule.independent}"
     stage, why = _dear_stage(value, float32["latency"][share]["value"] if float32 else None)
     told, sure = f"latency {share} {short(value)} ms", f"{100 * confidence:g}% sure"
     if rule.outcome == "pass":

@@ -215,6 +215,12 @@ class Tools(Strict):
         return path
 
 
+# Where each mode of measuring can be had; logs hold what others measured.
+MODES = {
+    "warm": ("host", "adb", "ssh", "emulated", "log"),
+    "paced": ("host", "ssh", "log"),
+    "cold": ("host", "log"),
+}
 # What a profile with mode cold need not say: each of its runs starts a process.
 COLD = {"warmup": 0, "min_runs": 5, "max_runs": 50, "min_seconds": 0.0}
 
@@ -252,8 +258,9 @@ class Measure(Strict):
             )
         if self.mode == "cold" and self.warmup:
             raise ValueError(f"mode cold has no warm-up, found warmup {self.warmup}: leave it out")
-        if self.mode == "cold" and self.where not in ("host", "log"):
-            raise ValueError(f"mode cold is measured on the host alone, found where {self.where}")
+        if self.where not in MODES[self.mode]:
+            places = " or ".join(place for place in MODES[self.mode] if place != "log")
+            raise ValueError(f"mode {self.mode} is measured where {places}, found where {self.where}")
         return self
 
     @model_validator(mode="after")
