@@ -134,9 +134,8 @@ def _cost(report: dict[str, Any]) -> str:
             latency = [_estimate(measured["latency"][key]) for key in ("p50", "p90", "p99")]
             told = (measured[key] for key in ("cold_start", "peak_memory"))
             times = (*latency, *(f"{short(f['value'])} {f['unit']}" if f else "not measured" for f in told))
-            sources.add(
-                f"Latency and memory: source {measured['source']}, {measured['machine']}, single inferences; 95% intervals."
-            )
+            told_of = f"source {measured['source']}, {measured['machine']}"
+            sources.add(f"Latency and memory: {told_of}, single inferences, with 95% intervals.")
         rows.append((_code(file), *size, *times))
     timed = {f"`{file['name']}`": file["measured"]["notes"] for file in report["files"] if file["measured"]}
     notes = "\n".join(f"- {_text(note)}" for note in told_once(timed))

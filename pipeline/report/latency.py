@@ -53,8 +53,8 @@ def series_notes(found: Description, runs: int, p50: float) -> list[str]:
     if found.trend.significant:
         rise = found.trend.rise
         notes.append(
-            f"the latency {'rose' if rise > 0 else 'fell'} by {short(abs(rise))} ms ({rise / p50:+.1%} of p50) from the "
-            f"first run to the last (Mann-Kendall, chance {found.trend.chance:.1g})"
+            f"the latency {'rose' if rise > 0 else 'fell'} by {short(abs(rise))} ms ({rise / p50:+.1%} of p50) from "
+            f"the first run to the last (Mann-Kendall, chance {found.trend.chance:.1g})"
         )
     if found.correlation_time > 1:
         independent = max(1, int(runs / found.correlation_time))
