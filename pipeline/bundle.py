@@ -46,9 +46,7 @@ def write_bundle(
             shutil.rmtree(leftover, ignore_errors=True)
         (beside / "golden").mkdir(parents=True)
         _write_files(run, profile, beside)
-        _write_text(beside / REPORT, json_text(report))
-        _write_text(beside / "report.html", render_html(report, verdict))
-        _write_text(beside / "MODEL_CARD.md", render_card(report, verdict))
+        _write_report(beside, report, verdict)
         _write_text(beside / MANIFEST, json_text(_manifest(run, recipe, profile, report, beside)))
         _swap(beside, folder, old)
     except OSError as error:
@@ -60,6 +58,34 @@ def write_bundle(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
+
+
+def rewrite_report(folder: Path, report: dict[str, Any], verdict: Verdict) -> None:
+    """Replaces the report of a bundle, and what shows it, in a copy that is renamed when it is whole.
+    Raises InputError if it can't be written; the bundle is then as it was."""
+    beside, old = (folder.with_name(f".{folder.name}.{part}") for part in ("part", "old"))
+    manifest = read_json(folder / MANIFEST)
+    try:
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.copytree(folder, beside)
+        _write_report(beside, report, verdict)
+        for name in CLOCKED:
+            manifest["files"][name] = {"sha256": file_sha256(beside / name), "bytes": (beside / name).stat().st_size}
+        manifest["clock_figures"] = list(CLOCKED)
+        _write_text(beside / MANIFEST, json_text(manifest))
+        _swap(beside, folder, old)
+    except OSError as error:
+        reason = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        raise InputError(f"{folder}: the report can't be written: {reason}; the bundle is as it was") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write_report(folder: Path, report: dict[str, Any], verdict: Verdict) -> None:
+    _write_text(folder / REPORT, json_text(report))
+    _write_text(folder / "report.html", render_html(report, verdict))
+    _write_text(folder / "MODEL_CARD.md", render_card(report, verdict))
 
 
 def validate_bundle(folder: Path, device: str | None = None, tools: Sequence[str] = ()) -> list[GoldenResult]:

@@ -181,6 +181,30 @@ app.command(
 )(compare_command)
 
 
+@app.command(
+    "import-log",
+    epilog="Example: edgepress import-log artifacts/digits-mobilenet/pixel8 phone.txt --format benchmark-model",
+)
+@answers
+def import_log_command(
+    bundle: BundleFolder,
+    log: Annotated[Path, typer.Argument(help="What a tool, an app or a device farm wrote.", metavar="LOG")],
+    form: Annotated[str, typer.Option("--format", help="benchmark-model, perf-test, logcat, ai-hub or csv.")],
+    file: Annotated[str | None, typer.Option(help="The bundle's file that it is of, if it does not tell.")] = None,
+    machine: Annotated[str | None, typer.Option(help="What was measured on, in words.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Puts latencies that were measured elsewhere into a bundle, and gates it: exit 0 or 1."""
+    from pipeline.import_log import import_log
+
+    verdict = import_log(bundle, log, form, file, machine)
+    if as_json:
+        print_json(_verdict_json(verdict))
+    else:
+        _show_verdict(verdict)
+    return 0 if verdict.passed else 1
+
+
 @app.command("validate", epilog="Example: edgepress validate artifacts/digits-mobilenet/pixel8")
 @answers
 def validate_command(

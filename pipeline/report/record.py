@@ -229,6 +229,7 @@ def _measured(
         "operator_times": operator_times(file),
         "beside_unpruned": pace_figures(file.pace),
         "samples": {"values": _samples(latency), "unit": "ms", "source": source},
+        "origin": None,  # of figures that were imported
         "notes": notes,
     }
 

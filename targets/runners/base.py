@@ -103,6 +103,11 @@ RUNNERS: dict[str, Callable[[Measure], Runner]] = {"host": _host, "adb": _adb, "
 
 def runner_for(plan: Measure) -> Runner:
     """The runner of a profile's `measure`. Raises TargetError for a place that none can measure."""
+    if plan.where == "log":
+        raise TargetError(
+            "measure.where is 'log' in the target's profile: its figures come from elsewhere; run with --no-latency, "
+            "then `edgepress import-log BUNDLE LOG`"
+        )
     if plan.where not in RUNNERS:
         raise TargetError(
             f"measure.where is '{plan.where}' in the target's profile, where nothing can be run; set it to one of "

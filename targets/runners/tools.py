@@ -89,37 +89,32 @@ def read_benchmark_model(text: str) -> list[Told]:
     `count=2 curr=4498(all same)` where all took as long. Of the inferences it tells the first and the last (`curr`), so
     that two are told in full. Raises ValueError for text that is none of this.
     """
-    found = []
-    for part in re.split(r"(?=^.*\bRunning benchmark for at least .*$)", text, flags=re.MULTILINE)[1:]:
-        found.append(part)
-    if not found or len(found) % 2:
+    parts = re.split(r"(?=^.*\bRunning benchmark for at least .*$)", text, flags=re.MULTILINE)
+    if len(parts) == 1 or len(parts) % 2 == 0:
         raise ValueError("no pair of 'Running benchmark for at least' lines, for warm-up and inferences")
-    head, told = text.split("Running benchmark for at least", 1)[0], []
-    model = re.findall(r"^.*\bGraph: \[(.*)\]", head, flags=re.MULTILINE)
-    for warmup, regular in zip(found[::2], found[1::2], strict=True):
+    told = []
+    heads = [parts[0], *parts[2:-1:2]]  # a later call's first lines stand behind the inferences of the one before
+    for head, warmup, regular in zip(heads, parts[1::2], parts[2::2], strict=True):
         first, samples = _statistics(warmup), _statistics(regular)
-        timings = re.search(
-            r"Init: ([0-9.e+]+), First inference: ([0-9.e+]+),.*Inference \(avg\): ([0-9.e+]+)", regular
-        )
+        model = re.findall(r"^.*\bGraph: \[(.*)\]", head, flags=re.MULTILINE)
+        timings = re.search(_TIMINGS, regular)
         cold = (float(timings[1]) + float(timings[2])) / 1e3 if timings else None
         if timings and not math.isclose(float(timings[3]), samples["avg"], rel_tol=1e-4, abs_tol=1):
             raise ValueError(f"two averages: {timings[3]} and {samples['avg']}")
         if timings and not math.isclose(float(timings[2]), first["first"], rel_tol=1e-4, abs_tol=1):
             raise ValueError(f"two first inferences: {timings[2]} and {first['first']}")
         runs = int(samples["count"])
-        ends = [samples["first"], samples["curr"]][-runs:] if runs <= 2 or samples["min"] == samples["max"] else []
-        if runs > 2 and ends:
+        if samples["min"] == samples["max"]:
             ends = [samples["min"]] * runs
+        else:
+            ends = [samples["first"], samples["curr"]] if runs == 2 else []
         told.append(
             Told(
                 samples_ms=tuple(us / 1e3 for us in ends),
                 runs=runs,
                 cold_start_ms=cold,
-                peak_mem_mb=_megabytes(
-                    r"Memory footprint delta from the start of the tool.*overall=([0-9.e+-]+)", regular
-                )
-                or _megabytes(r"Peak memory footprint \(MB\): init=\S+ overall=([0-9.e+-]+)", regular),
-                process_mem_mb=_megabytes(r"Overall peak memory footprint.*: ([0-9.e+]+)", regular),
+                peak_mem_mb=_megabytes(_GROWTH, regular),
+                process_mem_mb=_megabytes(_PEAK, regular),
                 model=Path(model[-1].replace("\\", "/")).name if model else None,
             )
         )
