@@ -60,7 +60,7 @@ def bench(
         **_operators(file, options),
         **({"energy_mj": round(found.energy_mj, 4)} if found.energy_mj is not None else {}),
         **({"quiet": "yes" if quiet.quiet else f"no: {'; '.join(quiet.reasons)}"} if quiet else {}),
-        "notes": "; ".join((*found.notes, *series_notes(series, len(found.samples_ms), summary.p50))),
+        "notes": "; ".join((*found.notes, *series_notes(found.samples_ms))),
     }
 
 

@@ -4,20 +4,31 @@ machine was left alone."""
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from pipeline.report.figures import figure
 from pipeline.results import LatencyFigures
 from pipeline.words import short
-from targets.latency import PERCENTILES, Description, describe
+from targets.latency import PERCENTILES, Summary, describe, summarise
+from targets.runners.quiet import Quiet
+from targets.statistics.order import percentile
 
 
-def latency_figures(latency: LatencyFigures) -> dict[str, Any]:
-    """The keys of `measured` that tell of latency, for `docs/report-schema.md`; notes are in `latency_notes`."""
-    found, source = describe(latency.samples), latency.source
+def latency_figures(
+    samples: np.ndarray,
+    source: str,
+    quiet: Quiet | None = None,
+    at_pace: Summary | None = None,
+    energy_mj: float | None = None,
+) -> dict[str, Any]:
+    """The keys of `measured` that tell of latency, of samples in ms in the order measured; `docs/report-schema.md`
+    describes them. Notes are in `latency_notes`."""
+    summary, found = summarise(samples), describe(samples)
     intervals = {name: asdict(found.intervals[name]) for name in PERCENTILES}
     return {
         "latency": {
-            **{name: {**figure(getattr(latency, name), "ms", source), **intervals[name]} for name in PERCENTILES},
-            "mean": figure(latency.mean, "ms", source),
+            **{name: {**figure(getattr(summary, name), "ms", source), **intervals[name]} for name in PERCENTILES},
+            "mean": figure(summary.mean, "ms", source),
         },
         "correlation_time": figure(found.correlation_time, "runs", source),
         "drift": {**figure(found.trend.rise, "ms", source), "chance": found.trend.chance},
@@ -26,19 +37,17 @@ def latency_figures(latency: LatencyFigures) -> dict[str, Any]:
             "fence_ms": found.outliers.fence,
             "worst_ms": found.outliers.worst,
         },
-        "quiet": None if latency.quiet is None else {**asdict(latency.quiet), "reasons": list(latency.quiet.reasons)},
+        "quiet": None if quiet is None else {**asdict(quiet), "reasons": list(quiet.reasons)},
         "at_pace": (
-            None
-            if latency.at_pace is None
-            else {name: figure(getattr(latency.at_pace, name), "ms", source) for name in PERCENTILES}
+            None if at_pace is None else {name: figure(getattr(at_pace, name), "ms", source) for name in PERCENTILES}
         ),
-        "energy": None if latency.energy_mj is None else figure(latency.energy_mj, "mJ", source),
+        "energy": None if energy_mj is None else figure(energy_mj, "mJ", source),
     }
 
 
 def latency_notes(latency: LatencyFigures) -> list[str]:
     """What someone who reads a latency must know of it, in words; nothing of a quiet machine and steady runs."""
-    notes = series_notes(describe(latency.samples), latency.runs, latency.p50)
+    notes = series_notes(latency.samples)
     if latency.quiet is not None and not latency.quiet.quiet:
         notes.append(f"the machine was not quiet: {'; '.join(latency.quiet.reasons)}")
         if latency.at_pace is not None:
@@ -47,8 +56,9 @@ def latency_notes(latency: LatencyFigures) -> list[str]:
     return notes
 
 
-def series_notes(found: Description, runs: int, p50: float) -> list[str]:
-    """Drift, likeness and outliers of `runs` samples."""
+def series_notes(samples: np.ndarray) -> list[str]:
+    """Drift, likeness and outliers of samples in ms, in the order measured."""
+    found, runs, p50 = describe(samples), len(samples), percentile(samples, 0.5)
     notes = []
     if found.trend.significant:
         rise = found.trend.rise

@@ -221,7 +221,7 @@ def _measured(
         "threads": latency.threads,
         "runs": latency.runs,
         "looks": latency.looks,
-        **latency_figures(latency),
+        **latency_figures(latency.samples, source, latency.quiet, latency.at_pace, latency.energy_mj),
         "cold_start": None if latency.cold_start_ms is None else figure(latency.cold_start_ms, "ms", source),
         "peak_memory": None if latency.peak_mem_mb is None else figure(latency.peak_mem_mb, "MB", source),
         "float_layers": float_layer_costs(file, run),

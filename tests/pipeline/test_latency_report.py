@@ -30,11 +30,11 @@ def test_steady_runs_on_a_quiet_machine_need_no_note(steady: LatencyFigures) -> 
     assert latency_notes(steady) == []
     quiet = replace(steady, quiet=Quiet(True, (), 0.1, 0.2, 0.01, 0.0))
     assert latency_notes(quiet) == []
-    assert latency_figures(quiet)["quiet"]["quiet"] is True
+    assert latency_figures(quiet.samples, "host", quiet.quiet)["quiet"]["quiet"] is True
 
 
 def test_percentiles_stand_within_their_intervals(steady: LatencyFigures) -> None:
-    found = latency_figures(steady)["latency"]
+    found = latency_figures(steady.samples, "host")["latency"]
     for name in ("p50", "p90", "p99"):
         assert found[name]["value"] == getattr(steady, name)
         assert found[name]["low"] <= found[name]["value"]
@@ -42,8 +42,8 @@ def test_percentiles_stand_within_their_intervals(steady: LatencyFigures) -> Non
     assert found["p99"]["high"] is None or found["p99"]["high"] >= found["p99"]["value"]
 
 
-def test_few_runs_leave_an_interval_open(tmp_path: Path) -> None:
-    found = latency_figures(of(tmp_path, np.arange(1.0, 6.0)))
+def test_few_runs_leave_an_interval_open() -> None:
+    found = latency_figures(np.arange(1.0, 6.0), "device")
     assert (found["latency"]["p50"]["low"], found["latency"]["p99"]["high"]) == (None, None)
 
 
@@ -71,6 +71,6 @@ def test_a_machine_that_was_not_quiet_is_told_with_the_reason(steady: LatencyFig
     first, second = latency_notes(loud)
     assert first == "the machine was not quiet: a neighbour"
     assert "at an even pace it would have been p50 5" in second
-    figures = latency_figures(replace(loud, energy_mj=2.5))
+    figures = latency_figures(loud.samples, "host", loud.quiet, loud.at_pace, 2.5)
     assert figures["energy"] == {"value": 2.5, "unit": "mJ", "source": "host"}
     assert figures["at_pace"]["p50"]["value"] == pytest.approx(steady.p50 / 2)
