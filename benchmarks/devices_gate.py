@@ -123,7 +123,7 @@ def gate_again(bundle: Path) -> dict[str, Any]:
             "latency": {name: {"value": ms, "unit": "ms", "source": "host"} for name, ms in figures.items()},
             "samples": {"values": found.samples_ms.tolist(), "unit": "ms", "source": "host"},
         }
-        noise[file["name"]] = {"runs": len(found.samples_ms), **figures, "quiet": asdict(found.quiet or {})}  # type: ignore[call-overload]
+        noise[file["name"]] = {"runs": len(found.samples_ms), **figures, "quiet": found.quiet and asdict(found.quiet)}
     verdicts = {
         f"{check.file} {check.name}": {True: "pass", False: "fail", None: "undecided"}[check.passed]
         for check in decide(report).checks

@@ -12,12 +12,11 @@ from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.operator_budget import operator_checks
 from pipeline.results import Check, Verdict
 from pipeline.words import short
-from targets.latency import early_stopping
+from targets.latency import PERCENTILES, early_stopping
 
 __all__ = ["Check", "Verdict", "check_bundle", "compare_with_baseline", "decide"]
 
 REPORT_SCHEMA = 1
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 ELSEWHERE = "measured on this host, not on the device"
 SURE = 1e-9  # what rounding may take from a figure that lies on its budget
 
