@@ -50,8 +50,8 @@ def compare_pace(pruned: TimedFile, whole: TimedFile, plan: Measure, folder: Pat
         np.concatenate([each.file_ms for each in found]), np.concatenate([each.reference_ms for each in found])
     )
     ratio = samples.ratio()
-    medians = (float(np.median(ms)) for ms in (samples.file_ms, samples.reference_ms))
-    return Pace(ratio.value, ratio.low, ratio.high, *medians, ratio.rounds)
+    pruned_ms, whole_ms = (float(np.median(ms)) for ms in (samples.file_ms, samples.reference_ms))
+    return Pace(ratio.value, ratio.low, ratio.high, pruned_ms, whole_ms, ratio.rounds)
 
 
 def _contender(timed: TimedFile) -> Contender:
