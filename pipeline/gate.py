@@ -57,7 +57,9 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
     budgets, measured = report["budgets"], file["measured"]
     elsewhere = bool(measured) and measured["source"] == "host" and report["target"]["id"] != "host"
     beside = _float32_beside(file, report)
-    beside_measured = beside["measured"] if beside and _at_one_place(measured, beside["measured"]) else None
+    beside_measured = beside["measured"] if beside else None
+    if not _at_one_place(measured, beside_measured):
+        beside_measured = None
     figure: dict[str, Any] | None
     checks = [*_accuracy(file, report), *group_drop(file, report), *operator_checks(file, beside)]
     if budgets["size_mb"] is not None:
@@ -80,7 +82,9 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
 
 def _at_one_place(measured: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
     """Whether two files were measured on the same machine, so that their figures can be held against each other."""
-    return bool(measured and other) and all(measured[key] == other[key] for key in ("source", "machine"))
+    if measured is None or other is None:
+        return False
+    return all(measured[key] == other[key] for key in ("source", "machine"))
 
 
 def _float32_beside(file: dict[str, Any], report: dict[str, Any]) -> dict[str, Any] | None:

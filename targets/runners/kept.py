@@ -26,10 +26,9 @@ class Kept:
     samples_ms: list[float] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, samples_ms: list[float], **facts: Any) -> None:
-        """Keeps more samples; a fact that was told before stays as it was."""
+    def add(self, samples_ms: list[float]) -> None:
+        """Keeps more samples, and the facts as they are now."""
         self.samples_ms += samples_ms
-        self.facts = {**facts, **self.facts}
         self.file.parent.mkdir(exist_ok=True)
         beside = self.file.with_suffix(f".{os.getpid()}.part")
         beside.write_text(json.dumps({"samples_ms": self.samples_ms, "facts": self.facts}), encoding="utf-8")

@@ -23,7 +23,7 @@ _ORT_PROVIDERS = {None: "cpu", "cpu": "cpu", "xnnpack": "xnnpack", "nnapi": "nna
 
 _NUMBER = r"([0-9][0-9.e+-]*)"
 _TIMINGS = rf"Init: {_NUMBER}, First inference: {_NUMBER},.*Inference \(avg\): {_NUMBER}"
-_GROWTH = (  # the second is of versions before 2.5
+_GROWTH = (  # the second is of older versions
     rf"(?:Memory footprint delta from the start of the tool|Peak memory footprint) \(MB\): init=\S+ overall={_NUMBER}"
 )
 _PEAK = rf"Overall peak memory footprint \(MB\) via periodic monitoring: {_NUMBER}"
@@ -148,7 +148,8 @@ def read_perf_test_results(text: str) -> Told:
     """The result file of `onnxruntime_perf_test`: a line for each inference, `model,seconds,peak bytes,CPU %,number`
     counted from 0; behind an empty line, statistics where -s was given. Raises ValueError for anything else.
     """
-    samples, peak, name = [], 0, None
+    samples = list[float]()
+    peak, name = 0, None
     for line in text.split("\n\n", 1)[0].splitlines():
         parts = line.rsplit(",", 4)
         if len(parts) != 5 or not re.fullmatch(r"[0-9.e+-]+", parts[1]) or not parts[2].isdigit():

@@ -1,4 +1,4 @@
-"""Latencies from elsewhere in a bundle: with their origin, gated like any other, refused if they are of another model."""
+"""Latencies from elsewhere in a bundle: with their origin, gated like any other, refused if of another model."""
 
 import json
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_a_log_of_another_model_or_other_threads_is_refused_and_nothing_changes(
     with pytest.raises(InputError, match=told):
         import_log(bundle, log_of(tmp_path, 4.0, head=head), "logcat", name)
     assert {file.name: file_sha256(file) for file in bundle.iterdir() if file.is_file()} == before
-    assert {path.name for path in tmp_path.iterdir()} == {"run", "pixel8", "phone.txt"}
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_no_log_no_bundle_and_another_form_are_told(bundle: Path, tmp_path: Path) -> None:
