@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli_browser import install_browser_command
 from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
 from pipeline.cli_parts import (
@@ -305,6 +306,11 @@ def targets_check(file: Annotated[Path, typer.Argument(help="A profile of your o
     for warning in warnings:
         print(f"note: {warning}")
     print(f"{file}: a valid profile" + (f", {len(warnings)} note(s)" if warnings else ""))
+
+
+targets_app.command("install-browser", epilog="Example: edgepress targets install-browser --yes")(
+    install_browser_command
+)
 
 
 @app.command("doctor", epilog="Example: edgepress doctor --json")

@@ -14,7 +14,7 @@ RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metav
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")
 ]
-DEVICE = "Where the target is measured: ADDRESS as its profile says, or adb:SERIAL or ssh:HOST"
+DEVICE = "Where the target is measured: ADDRESS as its profile says, or adb:SERIAL, ssh:HOST or browser"
 Devices = Annotated[
     list[str] | None,
     typer.Option("--device", help=f"{DEVICE}; TARGET=ADDRESS where there are several targets.", metavar="ADDRESS"),
@@ -23,7 +23,9 @@ Device = Annotated[str | None, typer.Option("--device", help=f"{DEVICE}.", metav
 ToolPaths = Annotated[
     list[str] | None,
     typer.Option(
-        "--tool", metavar="NAME=PATH", help="What measures on a device: litert or onnxruntime for adb, python for ssh."
+        "--tool",
+        metavar="NAME=PATH",
+        help="What measures on a device: litert or onnxruntime for adb, python for ssh, browser.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Prints the answer as JSON, nothing else.")]

@@ -8,10 +8,12 @@ from targets.profile import Measure, Profile
 from targets.strict import parse
 
 REMOTE = ("adb", "ssh")  # places that are reached at an address
+BROWSER = "browser"  # a place that needs none
 
 
 def placed(profile: Profile, device: str | None, tools: Mapping[str, str] | None = None) -> Profile:
-    """`profile` measured at `device`: an address, or adb:SERIAL or ssh:HOST where the profile names another place.
+    """`profile` measured at `device`: an address, or adb:SERIAL, ssh:HOST or browser where the profile names another
+    place.
     `tools` replace those of the profile, name by name. Raises TargetError for what is no address or no tool."""
     try:
         return profile.model_copy(update={"measure": placed_measure(profile.measure, device, tools)})
@@ -26,10 +28,12 @@ def placed_measure(measure: Measure, device: str | None, tools: Mapping[str, str
         place, colon, rest = device.partition(":")
         if colon and place in REMOTE:
             change["where"], device = place, rest
+        elif device == BROWSER:
+            change["where"], device = BROWSER, None
         elif measure.where not in REMOTE:
             raise TargetError(
                 f"--device {device}: nothing is measured at an address where measure.where is '{measure.where}'; say "
-                f"adb:{device} or ssh:{device}"
+                f"adb:{device} or ssh:{device}, or browser"
             )
         change["device"] = device or None
     if tools:

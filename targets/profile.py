@@ -201,13 +201,15 @@ _ADDRESS = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9_.:@%+\[\]-]*")
 
 
 class Tools(Strict):
-    """Paths of what measures on a device: for adb, files here that are pushed; `python`, for ssh, is a path there."""
+    """Paths of what measures on a device: for adb, files here that are pushed; `python`, for ssh, is a path there;
+    `browser` is a Chromium or Chrome here."""
 
     litert: str | None = None  # benchmark_model
     onnxruntime: str | None = None  # onnxruntime_perf_test
     python: str | None = None
+    browser: str | None = None
 
-    @field_validator("litert", "onnxruntime", "python")
+    @field_validator("litert", "onnxruntime", "python", "browser")
     @classmethod
     def _is_a_path(cls, path: str | None) -> str | None:
         if path is not None and (path.startswith("-") or not path.isprintable() or not path.strip()):
@@ -217,8 +219,8 @@ class Tools(Strict):
 
 # Where each mode of measuring can be had; logs hold what others measured.
 MODES = {
-    "warm": ("host", "adb", "ssh", "emulated", "log"),
-    "paced": ("host", "ssh", "log"),
+    "warm": ("host", "adb", "ssh", "emulated", "browser", "log"),
+    "paced": ("host", "ssh", "browser", "log"),
     "cold": ("host", "log"),
 }
 # What a profile with mode cold need not say: each of its runs starts a process.
@@ -234,7 +236,7 @@ class Measure(Strict):
 
     mode: Literal["warm", "cold", "paced"] = "warm"
     pace_ms: float | None = Field(default=None, gt=0, le=60_000)
-    where: Literal["host", "adb", "ssh", "emulated", "log"] = "host"
+    where: Literal["host", "adb", "ssh", "emulated", "browser", "log"] = "host"
     device: str | None = None  # adb: a serial number; ssh: a host as OpenSSH's configuration knows it
     tools: Tools = Tools()
     warmup: int = Field(default=10, ge=0)

@@ -98,7 +98,15 @@ def _adb(plan: Measure) -> Runner:
     return AdbRunner(plan.device, plan.tools)
 
 
-RUNNERS: dict[str, Callable[[Measure], Runner]] = {"host": _host, "adb": _adb, "ssh": _ssh}  # by `measure.where`
+def _browser(plan: Measure) -> Runner:
+    from targets.runners.browser import BrowserRunner
+
+    return BrowserRunner(plan.tools.browser)
+
+
+RUNNERS: dict[str, Callable[[Measure], Runner]] = {  # by `measure.where`
+    "host": _host, "adb": _adb, "ssh": _ssh, "browser": _browser,
+}  # fmt: skip
 
 
 def runner_for(plan: Measure) -> Runner:

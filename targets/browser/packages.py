@@ -1,0 +1,236 @@
+"""The runtimes for pages: got by npm as package-lock.json pins them, the few files that a page needs kept in the cache
+folder, and proof that these are still what was installed.
+
+<cache>/browser/<package>/...   files of `KEPT`, as they lie in their packages
+<cache>/browser/installed.json  versions, and the SHA-256 of every file
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from targets.emulator.place import cache_folder, digests
+from targets.errors import TargetError
+
+HERE = Path(__file__).parent
+LOCK, MANIFEST, SIZES = HERE / "package-lock.json", HERE / "package.json", HERE / "sizes.json"
+RECORD = "installed.json"
+INSTALL = "edgepress targets install-browser"
+RUNTIME_PACKAGES = {"onnxruntime": "onnxruntime-web", "litert": "@litertjs/core"}
+
+# Per package, what a page loads: of LiteRT one build for one thread and one for several.
+KEPT = {
+    "onnxruntime-web": ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"),
+    "@litertjs/core": (
+        "dist/index.js",
+        *(f"wasm/litert_wasm_{build}.{end}" for build in ("internal", "threaded_internal") for end in ("js", "wasm")),
+    ),
+    "@litertjs/wasm-utils": ("dist/index.js",),
+}
+UNPACKED = 4.5  # bytes on disk at the most, for a byte downloaded, while both are there
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A whole installation; `versions` by package, `digest` of all its files."""
+
+    folder: Path
+    versions: dict[str, str]
+    digest: str
+
+    def files(self) -> dict[str, Path]:
+        """The files by their paths below `folder`."""
+        return {f"{package}/{name}": self.folder / package / name for package, names in KEPT.items() for name in names}
+
+
+@dataclass(frozen=True)
+class InstallPlan:
+    """What is to be got: bytes to download, by name and version."""
+
+    folder: Path
+    packages: dict[str, int]
+
+    @property
+    def download(self) -> int:
+        return sum(self.packages.values())
+
+    @property
+    def disk(self) -> int:
+        """Bytes that are needed on the way, downloads included."""
+        return round(self.download * (1 + UNPACKED))
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(what, size in MB, from where), for who is asked; small ones together."""
+        large = {name: size for name, size in self.packages.items() if size >= 1e6}
+        rest = self.download - sum(large.values())
+        rows = [(name, f"{size / 1e6:.1f}", "npm") for name, size in large.items()]
+        return [*rows, (f"{len(self.packages) - len(large)} packages that these name", f"{rest / 1e6:.1f}", "npm")]
+
+
+def browser_folder() -> Path:
+    return cache_folder() / "browser"
+
+
+def installed() -> Installed:
+    """The installation in the cache folder, every file of which is as it was installed.
+
+    Raises TargetError if there is none, it is not of this edgepress's versions, or a file is missing or changed.
+    """
+    return checked(browser_folder())
+
+
+@cache  # a process reads the files once
+def checked(folder: Path) -> Installed:
+    """The installation in `folder`: see `installed`."""
+    if not (folder / RECORD).is_file():
+        raise TargetError(f"the runtimes for browsers are not installed: no {folder / RECORD}; run '{INSTALL}'")
+    again = f"run '{INSTALL}' again"
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        files, lock = dict(record["files"]), record["lock"]
+    except (ValueError, KeyError, TypeError):
+        raise TargetError(f"{folder / RECORD}: not the record of an installation; {again}") from None
+    if lock != _lock_digest():
+        raise TargetError(f"{folder}: holds other versions of the runtimes than this edgepress pins; {again}")
+    found = digests(folder)
+    for name in sorted(set(files) | set(found)):
+        if files.get(name) != found.get(name):
+            what = "missing" if name not in found else "not of this installation" if name not in files else "changed"
+            raise TargetError(f"{folder / name}: {what}, so what it computes can't be trusted; {again}")
+    digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+    return Installed(folder, {name: version for name, version in _locked().items() if name in KEPT}, digest)
+
+
+def is_whole() -> bool:
+    """Whether nothing is left to get."""
+    try:
+        installed()
+    except TargetError:
+        return False
+    return True
+
+
+def plan_install() -> InstallPlan:
+    """What has to be got, with its size. Raises TargetError where it can't be got here, or there is no space for it."""
+    npm()
+    sizes = json.loads(SIZES.read_text(encoding="utf-8"))
+    packages = {f"{name} {version}": int(sizes[name]["bytes"]) for name, version in _locked().items()}
+    plan = InstallPlan(browser_folder(), packages)
+    work = _work_folder()
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(
+            f"{work}: can't be made: {error.strerror}; set EDGEPRESS_CACHE to a folder of your own"
+        ) from None
+    refuse_without_space(plan, shutil.disk_usage(work).free)
+    return plan
+
+
+def refuse_without_space(plan: InstallPlan, free: int) -> None:
+    """Raises TargetError if `free` bytes are not enough."""
+    if free < plan.disk:
+        raise TargetError(
+            f"{plan.folder}: {free / 1e6:.0f} MB free, the runtimes need {plan.disk / 1e6:.0f} MB on the way; make "
+            "room, or set EDGEPRESS_CACHE to a folder with more"
+        )
+
+
+def install(plan: InstallPlan, say: Say = lambda _: None) -> None:
+    """Carries out `plan`. What was fetched by a try that was stopped is used; an installation that was there stands
+    until the new one is whole. Raises TargetError for what went wrong."""
+    work = _work_folder()
+    try:
+        with FileLock(work.with_suffix(".lock"), timeout=0):
+            _install(plan, work, say)
+    except Timeout:
+        raise TargetError(f"{plan.folder}: another process is installing the runtimes; wait for it") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TargetError(f"{plan.folder}: no space left; make room and run the command again") from None
+    checked.cache_clear()
+
+
+def npm() -> str:
+    """The npm program. Raises TargetError if it, or the Node.js that runs it, is not here."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            raise TargetError(
+                f"no {program} here, which gets the runtimes; install Node.js with npm (Debian: apt-get install npm)"
+            )
+    return str(shutil.which("npm"))
+
+
+def _install(plan: InstallPlan, work: Path, say: Say) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    got, made, old = work / "npm", work / "whole", work / "old"
+    for leftover in (got, made, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    got.mkdir()
+    for file in (MANIFEST, LOCK):
+        shutil.copyfile(file, got / file.name)
+    say(f"fetching {len(plan.packages)} packages")
+    _npm_ci(got, work / "fetched")
+    for package, names in KEPT.items():
+        for name in names:
+            place = made / package / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(got / "node_modules" / package / name, place)
+    record = {"lock": _lock_digest(), "files": digests(made)}
+    (made / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if plan.folder.exists():
+        plan.folder.rename(old)
+    made.rename(plan.folder)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _npm_ci(folder: Path, fetched: Path) -> None:
+    """Installs what the lock in `folder` pins, each package by its SHA-512; no script of a package runs. `fetched`
+    keeps downloads for a later try."""
+    command = [
+        npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--prefer-offline",
+        "--cache", str(fetched),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
+        env={**os.environ, "NO_COLOR": "1"},
+    )  # fmt: skip
+    if done.returncode == 0:
+        return
+    errors = [line.removeprefix("npm error").strip() for line in done.stderr.splitlines() if line.startswith("npm err")]
+    told = " ".join(line for line in errors if line and not line.startswith("A complete log"))[:400]
+    if "ENOSPC" in told:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if "EINTEGRITY" in told:
+        raise TargetError(f"npm got a package that is not the one edgepress pins (SHA-512 differs): {told}")
+    raise TargetError(
+        f"npm could not get the runtimes: {told or f'exit code {done.returncode}'}; see that npm reaches its registry "
+        "(`npm ping`), and run the command again: what was fetched is kept"
+    )
+
+
+def _locked() -> dict[str, str]:
+    """Version by package, as pinned."""
+    lock = json.loads(LOCK.read_text(encoding="utf-8"))
+    return {name.removeprefix("node_modules/"): entry["version"] for name, entry in lock["packages"].items() if name}
+
+
+def _lock_digest() -> str:
+    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
+
+
+def _work_folder() -> Path:
+    return browser_folder().with_name("browser.partial")
