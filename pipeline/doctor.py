@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from pipeline import __version__
+from targets.errors import TargetError
 from targets.machine import describe_machine
 
 
@@ -100,4 +101,21 @@ def _system() -> list[Finding]:
             None if adb else "Debian: apt-get install adb",
         )
     )
+    return [*findings, *_browser()]
+
+
+def _browser() -> list[Finding]:
+    """What runs files in a browser: Chromium, and the runtimes for its pages."""
+    from targets.browser.chromium import browser_version, find_browser
+    from targets.browser.packages import installed
+
+    findings = []
+    for name, found in (
+        ("browser", lambda: browser_version(find_browser())),
+        ("runtimes for browsers", lambda: ", ".join(" ".join(named) for named in installed().versions.items())),
+    ):
+        try:
+            findings.append(Finding(name, f"{found()} (files in a browser)", True, False))
+        except TargetError as error:
+            findings.append(Finding(name, "absent or not usable (files in a browser)", False, False, str(error)))
     return findings

@@ -32,9 +32,10 @@ GET_CHROMIUM = (
 # Nothing of its own goes on beside the page: no updates, reports or experiments, and no tab is put to sleep.
 FLAGS = (
     "--headless", "--disable-gpu", "--no-first-run", "--no-default-browser-check", "--mute-audio",
-    "--disable-background-networking", "--disable-component-update", "--disable-component-extensions-with-background-pages",
-    "--disable-default-apps", "--disable-extensions", "--disable-sync", "--disable-breakpad", "--disable-domain-reliability",
-    "--disable-client-side-phishing-detection", "--metrics-recording-only", "--no-pings", "--password-store=basic",
+    "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-extensions",
+    "--disable-component-extensions-with-background-pages", "--disable-sync", "--disable-breakpad",
+    "--disable-domain-reliability", "--disable-client-side-phishing-detection", "--metrics-recording-only",
+    "--no-pings", "--password-store=basic",
     "--use-mock-keychain", "--disable-dev-shm-usage", "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding", "--disable-hang-monitor",
     "--disable-features=MediaRouter,OptimizationHints,Translate,SpareRendererForSitePerProcess",
@@ -70,12 +71,17 @@ def browser_version(program: Path) -> str:
         raise TargetError(f"{program}: can't be run: {error}; {GET_CHROMIUM}") from None
     found = re.search(r"(?:Chromium|Google Chrome|Microsoft Edge)[A-Za-z ]* \d+(?:\.\d+)+", said)
     if found is None:
-        raise TargetError(f"{program}: not Chromium: asked for its version it said {said.strip()[:80]!r}; {GET_CHROMIUM}")
+        told = said.strip()[:80]
+        raise TargetError(f"{program}: not Chromium: asked for its version it said {told!r}; {GET_CHROMIUM}")
     return found[0]
 
 
 class PageLost(TargetError):
     """The page or its browser has ended, or does not answer."""
+
+
+class PageSilent(PageLost):
+    """There was no answer until the time was over."""
 
 
 class Page:
@@ -112,10 +118,11 @@ class Page:
 
     def evaluate(self, expression: str, seconds: float) -> Any:
         """The value of a JavaScript expression, a promise's when it is kept; plain JSON. Raises PageLost."""
-        told = self._call(
-            "Runtime.evaluate", time.monotonic() + seconds,
-            expression=expression, awaitPromise=True, returnByValue=True,
-        )  # fmt: skip
+        given = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+        try:
+            told = self._call("Runtime.evaluate", time.monotonic() + seconds, **given)
+        except PageSilent:
+            raise PageLost(f"the page did not answer within {seconds:g} s") from None
         if "exceptionDetails" in told:
             raise RuntimeError(f"the page's own script failed: {told['exceptionDetails']}")
         return told["result"].get("value")
@@ -171,7 +178,7 @@ class Page:
         while b"\0" not in self._unread:
             ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise PageLost("the page does not answer: the time for one call is over")
+                raise PageSilent("the browser did not answer in time; is this computer very busy?")
             part = os.read(self._answers, 1 << 16)
             if not part:
                 raise self._ended()

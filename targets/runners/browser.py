@@ -46,7 +46,7 @@ class BrowserRunner:
 
     def run(self, file: Path, options: RuntimeOptions, feeds: Feeds) -> list[list[np.ndarray]]:
         wanted = [spec.name for spec in open_model(file, options).outputs]
-        with self._opened(file, options, feeds) as opened:
+        with self.opened(file, options, feeds) as opened:
             opened.ask("open()")
             found = [
                 {told["name"]: _array(told) for told in opened.ask(f"outputs({sample})")}
@@ -70,12 +70,13 @@ class BrowserRunner:
     ) -> Measured:
         if not feeds:
             raise TargetError(f"{file}: no sample to measure it with, expected at least one")
+        _content(file)  # told before a browser is started
         until = stopping(plan, budget)
         kept = kept_in(folder, file, self.identity(options))
         earlier = len(kept.samples_ms)
         late = 0
         before = look_around(plan.pin_cores)
-        with _pinned(plan.pin_cores) as notes, self._opened(file, options, feeds) as opened:
+        with _pinned(plan.pin_cores) as notes, self.opened(file, options, feeds) as opened:
             held = renderer_memory(opened.renderers)
             cold_start_ms = float(opened.ask("open()"))
             warmup, settled = _warm_up(opened, plan)
@@ -87,7 +88,12 @@ class BrowserRunner:
                 late += told["late"]
                 return [float(ms) for ms in told["samples"]]
 
-            measure_in_parts(kept, until, part)
+            try:
+                measure_in_parts(kept, until, part)
+            except PageLost as lost:
+                raise PageLost(
+                    f"{lost}, after {len(kept.samples_ms)} runs. They are kept: give the same command again"
+                ) from None
             grown = renderer_memory(opened.renderers)
             asked = opened.asked()
         kept.forget()
@@ -125,7 +131,7 @@ class BrowserRunner:
         return f"{browser_version(find_browser(self.program))} on {describe_machine().label}"
 
     @contextmanager
-    def _opened(self, file: Path, options: RuntimeOptions, feeds: Feeds) -> Iterator["_Opened"]:
+    def opened(self, file: Path, options: RuntimeOptions, feeds: Feeds) -> Iterator["Opened"]:
         """A page that has loaded the runtime, the file and the samples."""
         program, packages = find_browser(self.program), installed()
         browser_version(program)
@@ -139,16 +145,18 @@ class BrowserRunner:
         try:
             with serve(files) as served, open_browser(program, served.proxy) as page:
                 page.go_to(served.address)
-                opened = _Opened(file, options, packages, served, page, page.renderers(), self.call_seconds)
+                opened = Opened(file, options, packages, served, page, page.renderers(), self.call_seconds)
                 asked = json.dumps([options.runtime, options.threads, inputs, len(feeds)])
                 opened.ask(f"start(...{asked})")
                 yield opened
         except PageLost as lost:
-            raise TargetError(f"{file}: {program.name} ran it no further: {lost}") from None
+            raise TargetError(f"{file}: {program.name} can't run it: {lost}") from None
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
+    """A page that has loaded what it needs to run `file`; `renderers`: the process numbers of what runs it."""
+
     file: Path
     options: RuntimeOptions
     packages: Installed
@@ -181,7 +189,7 @@ class _Opened:
         return told
 
 
-def _warm_up(opened: _Opened, plan: Measure) -> tuple[int, int | None]:
+def _warm_up(opened: Opened, plan: Measure) -> tuple[int, int | None]:
     """As `targets.runners.worker.warm_up`, in the page."""
     taken: list[float] = []
     wanted = max(FEWEST_WARMUP, plan.warmup)

@@ -91,9 +91,16 @@ def onnx_with_branches(file: Path) -> Path:
 
 
 def tflite_model(
-    file: Path, *, eight_bit: bool = False, hard_swish: bool = False, signature: bool = True, batch: int = 1
+    file: Path,
+    *,
+    eight_bit: bool = False,
+    hard_swish: bool = False,
+    signature: bool = True,
+    batch: int = 1,
+    unsigned: bool = False,
 ) -> Path:
-    """Signature input "image", output "scores"; the tensors themselves are called otherwise. `batch` -1: dynamic."""
+    """Signature input "image", output "scores"; the tensors themselves are called otherwise. `batch` -1: dynamic;
+    `unsigned`: 8-bit ones are uint8, their zero points higher by 128."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -133,8 +140,9 @@ def tflite_model(
         made.builtinOptionsType, made.builtinOptions = kind, options
         operators.append(made)
 
-    edge = kinds.INT8 if eight_bit else kinds.FLOAT32
-    image = tensor("serving_image:0", [batch, 4], edge, quantization=(SCALE, ZERO_POINT) if eight_bit else None)
+    edge = (kinds.UINT8 if unsigned else kinds.INT8) if eight_bit else kinds.FLOAT32
+    shift = 128 if unsigned else 0
+    image = tensor("serving_image:0", [batch, 4], edge, quantization=(SCALE, ZERO_POINT + shift) if eight_bit else None)
     real = image
     if eight_bit:
         real = tensor("real", [batch, 4], kinds.FLOAT32)
@@ -159,7 +167,7 @@ def tflite_model(
     scores = tensor("softmax:0", [batch, 3], kinds.FLOAT32)
     operator(schema.BuiltinOperator.SOFTMAX, [logits], scores, schema.BuiltinOptions.SoftmaxOptions, softmax)
     if eight_bit:
-        stored = tensor("stored:0", [batch, 3], edge, quantization=(SCORE_SCALE, SCORE_ZERO_POINT))
+        stored = tensor("stored:0", [batch, 3], edge, quantization=(SCORE_SCALE, SCORE_ZERO_POINT + shift))
         operator(schema.BuiltinOperator.QUANTIZE, [scores], stored)
         scores = stored
 
