@@ -124,7 +124,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"measure": {"mode": "paced", "pace_ms": 0}}, "greater than 0"),
         ({"measure": {"mode": "cold", "warmup": 3}}, "mode cold has no warm-up, found warmup 3"),
         ({"measure": {"mode": "cold", "where": "ssh"}}, "mode cold is measured where host, found where ssh"),
-        ({"measure": {"mode": "paced", "pace_ms": 9, "where": "adb"}}, "measured where host or ssh or browser, found where adb"),
+        (
+            {"measure": {"mode": "paced", "pace_ms": 9, "where": "adb"}},
+            "measured where host or ssh or browser, found where adb",
+        ),
         ({"measure": {"mode": "hot"}}, "'warm', 'cold' or 'paced'"),
         ({"budgets": {"image": {"latency_ms": {"p90": -1}}}}, "'budgets.image.latency_ms.p90'.*greater than 0"),
         ({"budgets": {"image": {"latency_ms": {"p90": float("inf")}}}}, "'budgets.image.latency_ms.p90'.*finite"),
