@@ -29,14 +29,14 @@ GET_CHROMIUM = (
     "or --tool browser=PATH"
 )
 
-# Nothing of its own goes on beside the page: no updates, reports or experiments, and no tab is put to sleep.
+# As little as can be of its own goes on beside the page: no reports or experiments, and no tab is put to sleep.
 FLAGS = (
     "--headless", "--disable-gpu", "--no-first-run", "--no-default-browser-check", "--mute-audio",
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-extensions",
     "--disable-component-extensions-with-background-pages", "--disable-sync", "--disable-breakpad",
     "--disable-domain-reliability", "--disable-client-side-phishing-detection", "--metrics-recording-only",
-    "--no-pings", "--password-store=basic",
-    "--use-mock-keychain", "--disable-dev-shm-usage", "--disable-background-timer-throttling",
+    "--no-pings", "--password-store=basic", "--use-mock-keychain", "--disable-dev-shm-usage",
+    "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding", "--disable-hang-monitor",
     "--disable-features=MediaRouter,OptimizationHints,Translate,SpareRendererForSitePerProcess",
 )  # fmt: skip
