@@ -11,9 +11,9 @@ from typing import Any
 from benchmarks.record import ROOT, Bar, quick_asked, scratch, write_result
 from pipeline.context import RunContext
 from pipeline.feeds import feeds
+from pipeline.files import make_files, static_scheme
 from pipeline.plan import make_plan
 from pipeline.recipe import load_recipe
-from pipeline.release import make_files
 from pipeline.results import ExportedFile, PreparedData
 from pipeline.run import train
 from pipeline.settings.student import StudentSettings
@@ -43,9 +43,8 @@ def files_of(family: str, folder: Path) -> tuple[PreparedData, dict[str, list[Ex
     (target,) = plan.targets
     context = RunContext(Store(folder), seed=recipe.seed)
     networks = train(recipe, context, plan.targets)
-    return networks.data, {
-        file.runtime.name: make_files(recipe, target, file, networks, context) for file in target.files
-    }
+    made = make_files(recipe, target, networks, static_scheme(recipe, target, networks, context), context)
+    return networks.data, {plan.runtime.name: group for plan, group in zip(target.files, made, strict=True)}
 
 
 def ratio(data: PreparedData, files: list[ExportedFile], options: RuntimeOptions, rounds: int, folder: Path) -> Any:

@@ -144,7 +144,7 @@ def test_latency_is_a_budget_where_it_is_measured(made: Path, place: Path) -> No
 def test_trials_share_data_teacher_and_cache(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = trial.make_files, list[float]()
 
-    def fails_at_second(recipe: Recipe, *more: Any) -> list[ExportedFile]:
+    def fails_at_second(recipe: Recipe, *more: Any) -> list[list[ExportedFile]]:
         calls.append(recipe.distill.alpha)  # type: ignore[arg-type]
         if len(calls) == 2:
             raise InputError("too small a disk")
