@@ -54,8 +54,12 @@ def compact_tflite(model: Any) -> None:
         outer = {*subgraph.inputs, *subgraph.outputs}
         for number, tensor in enumerate(subgraph.tensors):
             if number not in outer and tensor.name:
-                module = tensor.name.decode(errors="replace").split(";")[0].rsplit("/", 1)[-1].rsplit(".", 1)[-1]
-                tensor.name = f"{module[:LONGEST]}.{number}".encode()
+                tensor.name = f"{_module(tensor.name.decode(errors='replace'), number)}.{number}".encode()
+
+
+def _module(name: str, number: int) -> str:
+    """The module in a tensor's name as the converter wrote it, or as it was shortened before."""
+    return name.removesuffix(f".{number}").split(";")[0].rsplit("/", 1)[-1].rsplit(".", 1)[-1][:LONGEST]
 
 
 def _unlike(taken: set[str]) -> Iterator[str]:
