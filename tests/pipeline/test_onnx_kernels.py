@@ -17,7 +17,8 @@ from targets.profile import Quantization
 
 
 def model_of(nodes: list[Any], constants: list[Any], shape: tuple[int, ...], opset: int = 20) -> Any:
-    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape), helper.make_tensor_value_info("y", 1, None)]
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    ends.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * len(shape)))
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
