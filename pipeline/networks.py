@@ -65,9 +65,9 @@ class TextNetwork(nn.Module):
 def build_network(architecture: dict[str, Any]) -> nn.Module:
     """The network with random weights (torch's generator), pruning re-applied. `architecture` is plain JSON:
 
-    - `kind: timm` and `kind: torchvision`: model, width, classes, input_size, mean, std; `padding` of strided
-      convolutions (`timm_body`), `adapted` operators and what replaces them (`pipeline.students.adapt`), `shapes` of a
-      pruned body (`reshape_body`), `dropout` before the classifier, `folded` normalisations (`pipeline.aware.fold`);
+    - `kind: timm` and `kind: torchvision`: model, width, classes, input_size, mean, std; `adapted` operators and what
+      replaces them (`pipeline.students.adapt`), `shapes` of a pruned body (`reshape_body`), `dropout` before the
+      classifier, `folded` normalisations (`pipeline.aware.fold`);
     - `kind: transformers`: config (a transformers configuration, `pruned_heads` included), labels, the names of
       parameters that training leaves alone (`frozen`), and the feed-forward `units` of each layer of a BERT where
       pruning left more in one than in another;
@@ -135,23 +135,21 @@ def _image_body(architecture: dict[str, Any]) -> nn.Module:
         from pipeline.students.squeezenet import SqueezeNet
 
         return _unsure(SqueezeNet(classes, width, **dropout))
-    body: Any = timm_body(architecture["model"], classes, width, architecture.get("padding"))
+    body: Any = timm_body(architecture["model"], classes, width)
     if dropout:
         body.drop_rate = architecture["dropout"]  # timm's classifiers read it in forward
     return body
 
 
-def timm_body(model: str, classes: int, width: float = 1.0, padding: str | None = None) -> nn.Module:
-    """The timm network `model`, its channels multiplied by `width` where that is not 1. `padding: same` gives strided
-    convolutions TensorFlow's SAME padding."""
+def timm_body(model: str, classes: int, width: float = 1.0) -> nn.Module:
+    """The timm network `model`, its channels multiplied by `width` where that is not 1."""
     import timm
     from timm.models import efficientnet, mobilenetv3
 
     if not timm.is_model(model):
         raise InputError(f"unknown image model '{model}'{_nearest(model, timm.list_models())} (names are timm's)")
-    padded: dict[str, Any] = {} if padding is None else {"pad_type": padding}
     if width == 1.0:
-        return _unsure(timm.create_model(model, num_classes=classes, **padded))
+        return _unsure(timm.create_model(model, num_classes=classes))
     # timm registers a few widths by name; these makers of its families take any.
     lite = efficientnet._gen_efficientnet_lite
     makers: dict[str, tuple[Any, float, dict[str, float]]] = {  # with the width and depth that the model has itself
@@ -167,7 +165,7 @@ def timm_body(model: str, classes: int, width: float = 1.0, padding: str | None 
     if found is None:
         raise InputError(f"'{model}' has no width to set: width {width:g} is for {', '.join(makers)}")
     make, own, depth = found
-    return _unsure(make(model, channel_multiplier=own * width, num_classes=classes, **depth, **padded))
+    return _unsure(make(model, channel_multiplier=own * width, num_classes=classes, **depth))
 
 
 def _unsure(body: Any) -> nn.Module:

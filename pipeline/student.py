@@ -135,15 +135,13 @@ def student_architecture(settings: StudentSettings, data: PreparedData, teacher:
     from pipeline.weights import image_normalisation
 
     mean, std = [PIXEL_MEAN] * 3, [PIXEL_STD] * 3
-    padding = {"padding": "same"} if family.kind == "timm" else {}
-    if settings.weights != "none":  # they know how they were normalised and padded
+    if settings.weights != "none":
         mean, std = image_normalisation(family.model)
-        padding = {}
     dropout = {} if settings.dropout is None else {"dropout": settings.dropout}
     adapted = {"adapted": forms_of(settings.adapt)} if settings.adapt else {}
     return {
         "kind": family.kind, "model": family.model, "width": settings.width, "classes": len(data.labels),
-        "input_size": None, "mean": mean, "std": std, **padding, **dropout, **adapted,
+        "input_size": None, "mean": mean, "std": std, **dropout, **adapted,
     }  # fmt: skip
 
 

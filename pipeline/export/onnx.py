@@ -74,13 +74,12 @@ def export_onnx(
 
 
 def _image_model(module: Any, data: PreparedData, opset: int) -> Any:
-    from pipeline.export.onnx_graph import fuse_padding, pool_globally
+    from pipeline.export.onnx_pooling import pool_globally
     from pipeline.export.pixels import taking_pixels
     from pipeline.networks import example_inputs
 
     (image,) = example_inputs(data)
     model = _dynamo_model(taking_pixels(module), {"image": image.contiguous()}, opset)
-    fuse_padding(model)
     pool_globally(model)
     return model
 

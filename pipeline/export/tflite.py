@@ -59,7 +59,6 @@ def _convert(module: Any, data: PreparedData, length: int | None, folder: Path) 
 
     from pipeline.export.check import TEXT_INPUTS
     from pipeline.export.pixels import taking_pixels
-    from pipeline.export.tflite_padding import fuse_padding
     from pipeline.flatbuffer import read_model, write_model
     from pipeline.networks import example_inputs
 
@@ -96,7 +95,6 @@ def _convert(module: Any, data: PreparedData, length: int | None, folder: Path) 
     converted.export(str(unnamed))
     model = read_model(unnamed.read_bytes())
     _name_tensors(model)
-    fuse_padding(model)
     content = write_model(model)
     unnamed.unlink()
     return content

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.context import RunContext
-from pipeline.export.onnx_graph import pool_globally
+from pipeline.export.onnx_pooling import pool_globally
 from pipeline.quantize.onnx import quantize_onnx
 from pipeline.quantize.onnx_kernels import TOGETHER, widen_first_convolution
 from pipeline.results import Calibration, ExportedFile, PreparedData

@@ -1,48 +1,10 @@
-"""Exported ONNX graphs of images written with the operators that runtimes have their best kernels for; the numbers
-stay."""
+"""Pooling over all positions in exported ONNX graphs, written as the operator that runtimes have 8-bit kernels for."""
 
 from typing import Any
 
 import numpy as np
 
 LAST_TWO = ({-2, -1}, {2, 3})  # axes of the positions of [B, C, H, W]
-
-
-def fuse_padding(model: Any) -> None:
-    """Moves zeros that are padded around the positions of an image into the convolution that takes it, in place. (Where
-    quantized operators follow, no runtime does it any more.)"""
-    from onnx import helper
-
-    graph, constants = model.graph, _constants(model)
-    makers = {name: node for node in graph.node for name in node.output}
-    for layer in [node for node in graph.node if node.op_type == "Conv"]:
-        pad = makers.get(layer.input[0])
-        if pad is None or pad.op_type != "Pad" or sum(pad.output[0] in node.input for node in graph.node) != 1:
-            continue
-        around = _padding(pad, constants)
-        given = {attribute.name: attribute for attribute in layer.attribute}
-        if around is None or ("auto_pad" in given and given["auto_pad"].s not in (b"", b"NOTSET")):
-            continue
-        own = list(given["pads"].ints) if "pads" in given else [0] * 4
-        if "pads" in given:
-            layer.attribute.remove(given["pads"])
-        layer.attribute.append(helper.make_attribute("pads", [a + b for a, b in zip(own, around, strict=True)]))
-        layer.input[0] = pad.input[0]
-        graph.node.remove(pad)
-
-
-def _padding(pad: Any, constants: dict[str, np.ndarray]) -> list[int] | None:
-    """[top, left, bottom, right] of a Pad that puts zeros around the positions of [B, C, H, W], and nothing else."""
-    mode = next((attribute.s for attribute in pad.attribute if attribute.name == "mode"), b"constant")
-    amounts = constants.get(pad.input[1]) if len(pad.input) > 1 else None
-    value = constants.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(())
-    axes = len(pad.input) > 3 and pad.input[3] != ""
-    if mode != b"constant" or amounts is None or amounts.size != 8 or value is None or value.any() or axes:
-        return None
-    before, after = amounts.reshape(2, 4).tolist()
-    if before[:2] != [0, 0] or after[:2] != [0, 0] or min(before + after) < 0:
-        return None
-    return [*before[2:], *after[2:]]
 
 
 def pool_globally(model: Any) -> None:
