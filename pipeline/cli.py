@@ -13,9 +13,12 @@ from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
 from pipeline.cli_parts import (
     AsJson,
+    Device,
+    Devices,
     Overrides,
     Quiet,
     RecipeFile,
+    ToolPaths,
     answers,
     print_json,
     settle_libraries,
@@ -58,6 +61,8 @@ def run_command(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Where bundles and stored results go.")] = Path("artifacts"),
     latency: Annotated[bool, typer.Option(help="Without it, every byte of a bundle is reproducible.")] = True,
+    device: Devices = None,
+    tool: ToolPaths = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
@@ -66,7 +71,7 @@ def run_command(
     from pipeline import scale
 
     scale.join()  # where a launcher started several processes
-    plan = _plan(recipe, target, overrides)
+    plan = _plan(recipe, target, overrides, device, tool)
     from rich.console import Console
 
     from pipeline.progress import Reporter
@@ -176,14 +181,40 @@ app.command(
 )(compare_command)
 
 
+@app.command(
+    "import-log",
+    epilog="Example: edgepress import-log artifacts/digits-mobilenet/pixel8 phone.txt --format benchmark-model",
+)
+@answers
+def import_log_command(
+    bundle: BundleFolder,
+    log: Annotated[Path, typer.Argument(help="What a tool, an app or a device farm wrote.", metavar="LOG")],
+    form: Annotated[str, typer.Option("--format", help="benchmark-model, perf-test, logcat, ai-hub or csv.")],
+    file: Annotated[str | None, typer.Option(help="The bundle's file that it is of, if it does not tell.")] = None,
+    machine: Annotated[str | None, typer.Option(help="What was measured on, in words.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Puts latencies that were measured elsewhere into a bundle, and gates it: exit 0 or 1."""
+    from pipeline.import_log import import_log
+
+    verdict = import_log(bundle, log, form, file, machine)
+    if as_json:
+        print_json(_verdict_json(verdict))
+    else:
+        _show_verdict(verdict)
+    return 0 if verdict.passed else 1
+
+
 @app.command("validate", epilog="Example: edgepress validate artifacts/digits-mobilenet/pixel8")
 @answers
-def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
-    """Runs every file of a bundle on its golden inputs and compares the outputs: exit 0 or 1."""
+def validate_command(
+    bundle: BundleFolder, device: Device = None, tool: ToolPaths = None, as_json: AsJson = False
+) -> int:
+    """Runs every file of a bundle on its golden inputs, here or on a device, and compares the outputs: exit 0 or 1."""
     settle_libraries()
     from pipeline.bundle import validate_bundle
 
-    results = validate_bundle(bundle)
+    results = validate_bundle(bundle, device, tool or ())
     if as_json:
         import dataclasses
 
@@ -200,15 +231,29 @@ def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
 )
 @answers
 def bench_command(
-    file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file.", metavar="FILE")],
+    files: Annotated[list[Path], typer.Argument(help="A .onnx or .tflite file, or two.", metavar="FILE [OTHER]")],
     target: Annotated[str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.")] = "host",
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
+    device: Device = None,
+    tool: ToolPaths = None,
     as_json: AsJson = False,
 ) -> None:
-    """Times single inferences of one model file on this machine, with the target's thread count."""
-    from pipeline.bench import bench
+    """Times single inferences of one model file on this machine or a device, with the target's thread count; of two, in
+    turn on this machine, which is faster."""
+    from pipeline.errors import InputError
 
-    figures = bench(file, target, runs)
+    if len(files) > 2 or (len(files) == 2 and (device or tool)):
+        raise InputError(
+            "bench takes one file, or two that it times in turn on this machine, without --device or --tool"
+        )
+    if len(files) == 2:
+        from pipeline.bench_pair import bench_pair
+
+        figures = bench_pair(files[0], files[1], target, runs)
+    else:
+        from pipeline.bench import bench
+
+        figures = bench(files[0], target, runs, device, tool or ())
     if as_json:
         print_json(figures)
     else:
@@ -289,11 +334,17 @@ def _top(
         raise typer.Exit
 
 
-def _plan(recipe: Path, targets: list[str] | None, overrides: list[str] | None) -> "Plan":
+def _plan(
+    recipe: Path,
+    targets: list[str] | None,
+    overrides: list[str] | None,
+    devices: list[str] | None = None,
+    tools: list[str] | None = None,
+) -> "Plan":
     from pipeline.plan import make_plan
     from pipeline.recipe import load_recipe
 
-    return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()))
+    return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()), devices or (), tools or ())
 
 
 def _verdict_json(verdict: "Verdict") -> dict[str, Any]:

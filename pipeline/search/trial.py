@@ -4,7 +4,6 @@ from typing import Any
 
 from pipeline.context import RunContext
 from pipeline.files import make_files, static_scheme
-from pipeline.gate import PERCENTILES
 from pipeline.latency import measure_latency
 from pipeline.metrics import accuracy
 from pipeline.plan import FilePlan, make_plan
@@ -13,7 +12,7 @@ from pipeline.results import ExportedFile, LatencyFigures, PreparedData
 from pipeline.run import train
 from pipeline.search.best import Judged
 from pipeline.validate import score_file
-from targets.latency import early_stopping
+from targets.latency import PERCENTILES, early_stopping
 from targets.profile import Budgets
 
 UNSURE = 1e-3  # share of its budget by which a latency counts as over it that too few runs were made to pass
@@ -63,8 +62,14 @@ def costs(file: ExportedFile, timed: LatencyFigures | None) -> dict[str, float]:
     found = {"size_mb": file.bytes / 1e6}
     if timed is not None:
         found |= {f"latency_ms.{share}": getattr(timed, share) for share in PERCENTILES}
-        found |= {"cold_start_ms": timed.cold_start_ms, "peak_mem_mb": timed.peak_mem_mb}
+        found |= other_costs(timed)
     return found
+
+
+def other_costs(timed: LatencyFigures) -> dict[str, float]:
+    """Cold start and memory, as far as the place that measured tells them."""
+    told = {"cold_start_ms": timed.cold_start_ms, "peak_mem_mb": timed.peak_mem_mb}
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def limits(budgets: Budgets, latency: bool) -> dict[str, float]:

@@ -14,7 +14,7 @@ from pipeline.search.front.goals import COSTS
 from pipeline.search.front.pace import Reference, measure_beside, reference_of
 from pipeline.search.front.study import Costs
 from pipeline.search.result import RATIO
-from pipeline.search.trial import bare, limits, validation_accuracy
+from pipeline.search.trial import bare, limits, other_costs, validation_accuracy
 from pipeline.settings.release import CalibrationSettings, QuantizeSettings
 from targets.profile import Budgets
 
@@ -118,5 +118,5 @@ def _timed(
     }  # fmt: skip
     if planned.budgets.cold_start_ms is not None or planned.budgets.peak_mem_mb is not None:
         alone = measure_latency(file, data, plan.options, planned.profile.measure, Budgets(), context)
-        found |= {"cold_start_ms": alone.cold_start_ms, "peak_mem_mb": alone.peak_mem_mb}
+        found |= other_costs(alone)
     return found
