@@ -25,10 +25,8 @@ def bench(file: Path, target: str, runs: int | None = None) -> dict[str, Any]:
     and for a target without its runtime.
     """
     profile = load_profile(target)
-    options = _options(file, profile)
-    specs = open_model(file, options).inputs
-    random = np.random.default_rng(0)
-    feeds = [{spec.name: _made_up(spec, random) for spec in specs} for _ in range(INPUTS)]
+    options = options_for(file, profile)
+    feeds = made_up_feeds(open_model(file, options).inputs)
     plan = profile.measure
     if runs:
         plan = plan.model_copy(update={"min_runs": runs, "max_runs": max(runs, plan.max_runs)})
@@ -67,7 +65,8 @@ def _operators(file: Path, options: RuntimeOptions) -> dict[str, Any]:
     return told | ({"left_out": listed(left)} if left else {})
 
 
-def _options(file: Path, profile: Profile) -> RuntimeOptions:
+def options_for(file: Path, profile: Profile) -> RuntimeOptions:
+    """The session options of the profile's runtime for `file`. Raises InputError if it has none."""
     suffix = file.suffix.removeprefix(".")
     if suffix not in ("onnx", "tflite"):
         raise InputError(f"{file}: found a name that ends in '{file.suffix}', expected .onnx or .tflite")
@@ -75,6 +74,12 @@ def _options(file: Path, profile: Profile) -> RuntimeOptions:
         if runtime.format == suffix:
             return RuntimeOptions(runtime.name, runtime.threads, runtime.delegate)
     raise InputError(f"target {profile.id} has no runtime for .{suffix} files; name another target")
+
+
+def made_up_feeds(specs: tuple[TensorSpec, ...]) -> list[dict[str, np.ndarray]]:
+    """`INPUTS` inputs of a model, always the same ones."""
+    random = np.random.default_rng(0)
+    return [{spec.name: _made_up(spec, random) for spec in specs} for _ in range(INPUTS)]
 
 
 def _made_up(spec: TensorSpec, random: np.random.Generator) -> np.ndarray:

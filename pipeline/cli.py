@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
+from pipeline.cli_emulator import install_emulator_command, show_emulated, show_instructions, with_instructions
 from pipeline.cli_parts import (
     AsJson,
     Overrides,
@@ -157,12 +158,20 @@ def search_command(
 def gate_command(
     bundle: BundleFolder,
     baseline: Annotated[Path | None, typer.Option(help="An earlier bundle: regressions against it fail.")] = None,
+    emulate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--emulate", help="With --baseline: more instructions on this target's or core's emulation fail too."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Checks a bundle's hashes and decides from its report: exit 0 or 1."""
     from pipeline.gate import check_bundle
 
     verdict = check_bundle(bundle, baseline)
+    if emulate:
+        verdict = with_instructions(verdict, bundle, baseline, emulate, quiet=as_json)
     if as_json:
         print_json(_verdict_json(verdict))
     else:
@@ -178,9 +187,20 @@ app.command(
 
 @app.command("validate", epilog="Example: edgepress validate artifacts/digits-mobilenet/pixel8")
 @answers
-def validate_command(bundle: BundleFolder, as_json: AsJson = False) -> int:
+def validate_command(
+    bundle: BundleFolder,
+    emulate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--emulate", help="On the emulated cores of this target, or on this core, against the host; repeatable."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
     """Runs every file of a bundle on its golden inputs and compares the outputs: exit 0 or 1."""
     settle_libraries()
+    if emulate:
+        return show_emulated(bundle, emulate, as_json)
     from pipeline.bundle import validate_bundle
 
     results = validate_bundle(bundle)
@@ -203,9 +223,15 @@ def bench_command(
     file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file.", metavar="FILE")],
     target: Annotated[str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.")] = "host",
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
+    emulate: Annotated[
+        bool, typer.Option("--emulate", help="Counts instructions on the target's emulated cores instead.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Times single inferences of one model file on this machine, with the target's thread count."""
+    if emulate:
+        show_instructions(file, target, as_json)
+        return
     from pipeline.bench import bench
 
     figures = bench(file, target, runs)
@@ -260,6 +286,11 @@ def targets_check(file: Annotated[Path, typer.Argument(help="A profile of your o
     for warning in warnings:
         print(f"note: {warning}")
     print(f"{file}: a valid profile" + (f", {len(warnings)} note(s)" if warnings else ""))
+
+
+targets_app.command("install-emulator", epilog="Example: edgepress targets install-emulator --yes")(
+    install_emulator_command
+)
 
 
 @app.command("doctor", epilog="Example: edgepress doctor --json")

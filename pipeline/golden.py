@@ -17,6 +17,7 @@ from targets.profile import Scheme
 from targets.runtimes.base import Model, RuntimeOptions, TensorSpec, open_model
 
 SAMPLES = 5
+GOLDEN_FILES = "golden/samples.json"
 
 # How far a score may lie from the golden one on another machine: kernels add up in another order (float arithmetic),
 # round to half precision, or round a quantized activation the other way. 8-bit outputs: one step.
@@ -91,20 +92,30 @@ def write_tensors(
 def replay(folder: Path, name: str, entry: dict[str, Any]) -> GoldenResult:
     """Runs the file `name` of the bundle in `folder` on its golden inputs. Raises TargetError if it can't be opened,
     KeyError or ValueError if the entry does not fit the file."""
-    runtime, tolerance = entry["runtime"], entry["tolerance"]
-    model = open_model(folder / name, RuntimeOptions(runtime["name"], runtime["threads"], runtime["delegate"]))
-    inputs = {tensor: np.load(folder / place, allow_pickle=False) for tensor, place in entry["inputs"].items()}
+    options, fed = golden_feeds(folder, entry)
+    tolerance = entry["tolerance"]
+    model = open_model(folder / name, options)
     ((output, place),) = entry["outputs"].items()
     expected = np.load(folder / place, allow_pickle=False)
     index = [spec.name for spec in model.outputs].index(output)
-    found = np.stack([model.run({n: values[i] for n, values in inputs.items()})[index] for i in range(len(expected))])
+    found = np.stack([model.run(feed)[index] for feed in fed])
     largest = float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
     limit, unit = tolerance["value"], tolerance["unit"]
     passed = largest <= limit
     text = f"largest difference {largest:.2g} {unit} on {len(expected)} samples, {limit:g} allowed"
     if not passed:
-        text += f"; {runtime['name']} computes otherwise here: don't ship to devices like this machine"
+        text += f"; {options.runtime} computes otherwise here: don't ship to devices like this machine"
     return GoldenResult(name, len(expected), largest, limit, unit, passed, text)
+
+
+def golden_feeds(folder: Path, entry: dict[str, Any]) -> tuple[RuntimeOptions, list[dict[str, np.ndarray]]]:
+    """(the session options that ship, each golden sample's inputs by name) of one file's entry of the bundle in
+    `folder`. Raises KeyError or ValueError for an incomplete one."""
+    runtime = entry["runtime"]
+    inputs = {tensor: np.load(folder / place, allow_pickle=False) for tensor, place in entry["inputs"].items()}
+    samples = min(len(values) for values in inputs.values())
+    fed = [{name: values[index] for name, values in inputs.items()} for index in range(samples)]
+    return RuntimeOptions(runtime["name"], runtime["threads"], runtime["delegate"]), fed
 
 
 def _text(data: PreparedData, row: int) -> str:

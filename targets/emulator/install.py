@@ -44,6 +44,11 @@ class InstallPlan:
         """Bytes, QEMU itself left out."""
         return sum(deb.bytes for deb in self.debs) + sum(wheel.bytes for wheel in self.wheels)
 
+    @property
+    def disk(self) -> int:
+        """Bytes that are needed on the way, downloads included."""
+        return round(self.download * (1 + UNPACKED))
+
     def rows(self) -> list[tuple[str, str, str]]:
         """(what, size in MB, from where), for who is asked."""
         debs, wheels = sum(deb.bytes for deb in self.debs), sum(wheel.bytes for wheel in self.wheels)
@@ -90,10 +95,9 @@ def plan_install(say: Say = lambda _: None) -> InstallPlan:
 
 def refuse_without_space(plan: InstallPlan, free: int) -> None:
     """Raises TargetError if `free` bytes are not enough."""
-    needed = plan.download * (1 + UNPACKED)
-    if free < needed:
+    if free < plan.disk:
         raise TargetError(
-            f"{plan.folder}: {free / 1e6:.0f} MB free, the emulator needs {needed / 1e6:.0f} MB; make room, or set "
+            f"{plan.folder}: {free / 1e6:.0f} MB free, the emulator needs {plan.disk / 1e6:.0f} MB; make room, or set "
             "EDGEPRESS_CACHE to a folder with more"
         )
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from targets.errors import TargetError
 
@@ -169,5 +168,7 @@ def _run(command: list[str], what: str, environment: dict[str, str] | None = Non
     if "No space left" in done.stderr:
         raise TargetError(f"{what}: no space left on the device; make room and run the command again")
     if "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr or "Hash mismatch" in done.stderr:
-        raise TargetError(f"{what}: a download has another SHA-256 than the one listed; nothing of it was used. {RETRY}")
+        raise TargetError(
+            f"{what}: a download has another SHA-256 than the one listed; nothing of it was used. {RETRY}"
+        )
     raise TargetError(f"{what}: {said}; {RETRY}")

@@ -1,10 +1,10 @@
 """Where the emulator's files lie, and proof that they are still what was installed.
 
-    <cache>/emulator/root/       an unpacked arm64 Python with its libraries
-    <cache>/emulator/site/       aarch64 wheels of numpy and both runtimes
-    <cache>/emulator/cores/<core>/  what QEMU's -L is given: links to root/, and proc/cpuinfo and sys/ of that core
-    <cache>/emulator/installed.json  versions, and the SHA-256 of every file
-    <cache>/plugin/              the compiled plugin
+<cache>/emulator/root/       an unpacked arm64 Python with its libraries
+<cache>/emulator/site/       aarch64 wheels of numpy and both runtimes
+<cache>/emulator/cores/<core>/  what QEMU's -L is given: links to root/, and proc/cpuinfo and sys/ of that core
+<cache>/emulator/installed.json  versions, and the SHA-256 of every file
+<cache>/plugin/              the compiled plugin
 """
 
 import hashlib

@@ -21,18 +21,18 @@ from targets.profile import Budgets, Measure
 from targets.runtimes.base import RuntimeOptions
 
 WARMUP = 2  # inferences before the first that is counted
-COUNTED = 4  # inferences that are counted, in turn through the feeds
+COUNTED = 7  # inferences that are counted, in turn through the feeds
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class InstructionCounts:
-    """Instructions of one inference on `core`, in one thread: the mean of `inferences`, rounded, by class
+    """Instructions of one inference on `core`, in one thread: the median of `inferences`, by class
     (`targets.emulator.classes`). Handing the inputs over and fetching the outputs is not in them.
 
-    `runtime` and its `version` are the guest's, `qemu` the emulator's version. `spread`: (most - least) / mean of the
-    totals of the single inferences.
+    `runtime` and its `version` are the guest's, `qemu` the emulator's version. `spread`: of the totals of the single
+    inferences, how far the quartiles lie apart, as a share of the median.
     """
 
     core: str
@@ -104,15 +104,16 @@ class EmulatedRunner:
             version = self._ask(Path(folder), file, single, turns, marks=marks, plugin=plugin)
             found = read_counts(Path(folder) / "counts.txt", WARMUP + 1 + COUNTED)
         inferences = found[WARMUP + 1 :] - found[WARMUP]
-        totals = inferences.sum(axis=1)
+        # Medians: now and then the C library's memory management adds a tenth to one inference.
+        low, middle, high = np.percentile(inferences.sum(axis=1), [25, 50, 75])
         return InstructionCounts(
             self.core.name,
             options.runtime,
             version,
             find_qemu().label,
             COUNTED,
-            float(np.ptp(totals) / totals.mean()),
-            *(int(round(mean)) for mean in inferences.mean(axis=0).tolist()),
+            float((high - low) / middle),
+            *(round(count) for count in np.median(inferences, axis=0).tolist()),
         )
 
     def _ask(
