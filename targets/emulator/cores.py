@@ -66,7 +66,7 @@ def emulated_core(uarch: str) -> EmulatedCore:
 def profile_cores(profile: Profile) -> tuple[EmulatedCore, ...]:
     """A profile's kinds of cores, each once. Raises TargetError if it names none, or one that can't be emulated: what
     holds on a sibling need not hold on the core itself."""
-    names = list(dict.fromkeys(core.uarch for core in profile.cores))
+    names = list({core.uarch.lower(): core.uarch for core in profile.cores}.values())
     if not names:
         raise TargetError(
             f"target {profile.id} names no cores, so there is nothing to emulate: add cores to the profile, or name "
