@@ -25,12 +25,19 @@ T = TypeVar("T")
 
 FLOAT_TOLERANCE = 1e-5  # relative: kernels of two instruction sets add up in another order
 SMALLEST = float(np.finfo(np.float32).tiny)  # what a float score is held against at the least
+ROUNDED = 0.2  # share of samples that a float sum inside a static INT8 file may have rounded otherwise
+# Single operations of IEEE 754 and mere moves give the same bits everywhere; a softmax is held by `FLOAT_TOLERANCE`.
+SAME_EVERYWHERE = frozenset(
+    {"add", "sub", "mul", "div", "gather", "reshape", "transpose", "flatten", "pad", "slice", "concat", "relu", "clip",
+     "max-pool", "max-pool-2d", "softmax"}
+)  # fmt: skip
 MORE_INSTRUCTIONS = 0.01  # share of the baseline's; counts repeat to a tenth of that
 
 
 @dataclass(frozen=True)
 class EmulatedResult:
-    """One file of a bundle run on an emulated core: `largest` difference of an output from the host's, in `unit`.
+    """One file of a bundle run on an emulated core: `largest` difference of an output from the host's, in `unit`;
+    `identical` if there is none.
 
     `step`: of an 8-bit output. `of itself`: relative to the score itself. `of the largest`: relative to the largest
     score of the same sample. `score`: absolute.
@@ -90,41 +97,50 @@ def compare(
 ) -> EmulatedResult:
     """Holds the outputs of a core against the host's, sample by sample.
 
-    A static INT8 file that computes in `integers_alone` has to come out the same: 8-bit outputs equal, float ones
-    (a softmax at the end) within `FLOAT_TOLERANCE` of themselves, since one step of a logit would move them by far
-    more. float32: within `FLOAT_TOLERANCE` of the sample's largest score. Other schemes round what float arithmetic
-    gave, which may fall to either side of a step: as far as the golden outputs may.
+    Static INT8 has to come out the same: 8-bit outputs equal, float ones (a softmax at the end) within
+    `FLOAT_TOLERANCE` of themselves, since one step of a logit would move them by far more. Where the file does not
+    compute in `integers_alone`, float sums between its integer layers may round to the other side of a step: in at
+    most `ROUNDED` of the samples, and no further than golden outputs may lie. float32: within `FLOAT_TOLERANCE` of the
+    sample's largest score. Other schemes quantize what float arithmetic gave as they run: as far as golden outputs may.
     """
-    pairs = [pair for mine, theirs in zip(found, expected, strict=True) for pair in zip(mine, theirs, strict=True)]
-    identical = all(np.array_equal(mine, theirs) for mine, theirs in pairs)
-    exact = scheme == "int8-static" and integers_alone
-    if all(np.issubdtype(theirs.dtype, np.integer) for _, theirs in pairs):
-        unit, tolerance = "step", 0.0 if exact else 1.0
-    elif exact:
-        unit, tolerance = "of itself", FLOAT_TOLERANCE
-    elif scheme == "float32":
+    pairs = [list(zip(mine, theirs, strict=True)) for mine, theirs in zip(found, expected, strict=True)]
+    stored = all(np.issubdtype(theirs.dtype, np.integer) for sample in pairs for _, theirs in sample)
+    loose = 1.0 if stored else SCORE_TOLERANCES[scheme]
+    unit, tolerance, spared = "step" if stored else "score", loose, 0
+    if scheme == "int8-static":
+        unit, tolerance = ("step", 0.0) if stored else ("of itself", FLOAT_TOLERANCE)
+        spared = 0 if integers_alone else int(ROUNDED * len(pairs))
+    elif scheme == "float32" and not stored:
         unit, tolerance = "of the largest", FLOAT_TOLERANCE
-    else:
-        unit, tolerance = "score", SCORE_TOLERANCES[scheme]
-    largest = max(_difference(mine.astype(np.float64), theirs.astype(np.float64), unit) for mine, theirs in pairs)
-    passed = largest <= tolerance  # a NaN is not
-    samples = len(expected)
-    if identical:
-        text = f"bit-identical to the host on {samples} samples"
-    else:
-        text = f"largest difference from the host {largest:.2g} {unit} on {samples} samples, {tolerance:g} allowed"
+    differences = [_difference(sample, unit) for sample in pairs]
+    over = [sample for sample, far in zip(pairs, differences, strict=True) if not far <= tolerance]  # NaN too
+    near = all(_difference(sample, "score") <= loose for sample in over)
+    passed = not over or (len(over) <= spared and near)
+    largest, identical = max(differences), all(np.array_equal(*pair) for sample in pairs for pair in sample)
+    text = f"bit-identical to the host on {len(pairs)} samples"
+    if not identical:
+        text = f"largest difference from the host {largest:.2g} {unit} on {len(pairs)} samples, {tolerance:g} allowed"
+    if passed and over:
+        text += f"; {len(over)} rounded to the other side of a step after a float sum, {spared} may"
     if not passed:
-        text += f"; the runtime computes otherwise on a {core}: don't ship the file to such devices"
-    return EmulatedResult(name, core, samples, identical, largest, tolerance, unit, passed, text)
+        text += f": {len(over)} samples are over it; on a {core} the runtime computes otherwise, don't ship it there"
+    return EmulatedResult(name, core, len(pairs), identical, largest, tolerance, unit, passed, text)
 
 
-def _difference(found: np.ndarray, expected: np.ndarray, unit: str) -> float:
-    distance = np.abs(found - expected)
-    if unit == "of itself":
-        distance = distance / np.maximum(np.abs(expected), SMALLEST)
-    elif unit == "of the largest":
-        distance = distance / max(float(np.abs(expected).max(initial=0.0)), SMALLEST)
-    return float(distance.max(initial=0.0))
+def _difference(sample: Sequence[tuple[np.ndarray, np.ndarray]], unit: str) -> float:
+    """The largest of a sample's outputs (found, expected), in `unit`."""
+    largest = 0.0
+    for mine, theirs in sample:
+        if mine.shape != theirs.shape:
+            return float("inf")
+        found, expected = mine.astype(np.float64), theirs.astype(np.float64)
+        distance = np.abs(found - expected)
+        if unit == "of itself":
+            distance = distance / np.maximum(np.abs(expected), SMALLEST)
+        elif unit == "of the largest":
+            distance = distance / max(float(np.abs(expected).max(initial=0.0)), SMALLEST)
+        largest = float(np.maximum(largest, distance.max(initial=0.0)))  # keeps a NaN
+    return largest
 
 
 def count_instructions(file: Path, target: str, reporter: Reporter = SILENT) -> list[InstructionCounts]:
@@ -193,9 +209,10 @@ def _shipped(folder: Path) -> list[_Shipped]:
 
 
 def _integers_alone(file: _Shipped) -> bool:
-    """Whether nothing computes in float but a softmax at the end."""
+    """Whether all sums are of integers, but for one softmax at the most."""
     found = coverage(file.file, file.options, file.scheme)
-    return not found.left_out and found.in_float in ({}, {"softmax": 1})
+    floats = {**found.in_float, **found.left_out}
+    return set(floats) <= SAME_EVERYWHERE and floats.get("softmax", 0) <= 1
 
 
 def _on_all(

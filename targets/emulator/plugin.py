@@ -30,27 +30,33 @@ def compiled_plugin() -> Path:
     library = cache_folder() / "plugin" / f"count-{key[:24]}.so"
     if library.exists():
         return library
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is None:
-        raise TargetError(
-            f"no C compiler ({', '.join(COMPILERS)}): counting instructions needs one for QEMU's plugin; "
-            "Debian: apt-get install gcc libc6-dev"
-        )
+    program = compiler()
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         (Path(folder) / "classes.h").write_text(c_table())
         beside = Path(folder) / library.name
-        command = [compiler, *options, f"-I{folder}", "-o", str(beside), str(SOURCE)]
+        command = [program, *options, f"-I{folder}", "-o", str(beside), str(SOURCE)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
             said = lines[0].strip() if lines else "it said nothing"
             raise TargetError(
-                f"{compiler} can't compile QEMU's plugin: {said}; is the C library's development package there? "
+                f"{program} can't compile QEMU's plugin: {said}; is the C library's development package there? "
                 "Debian: apt-get install gcc libc6-dev"
             )
         os.replace(beside, library)
     return library
+
+
+def compiler() -> str:
+    """The system's C compiler. Raises TargetError if there is none."""
+    found = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if found is None:
+        raise TargetError(
+            f"no C compiler ({', '.join(COMPILERS)}): counting instructions needs one for QEMU's plugin; "
+            "Debian: apt-get install gcc libc6-dev"
+        )
+    return found
 
 
 def read_counts(file: Path, regions: int) -> np.ndarray:

@@ -68,6 +68,8 @@ class EmulatedRunner:
 
         Raises TargetError if the emulator is not there or not whole, or the process on it failed.
         """
+        if not feeds:
+            raise TargetError(f"{file}: no sample to run it on, expected at least one")
         with tempfile.TemporaryDirectory(prefix="emulated-") as folder:
             self._ask(Path(folder), file, options, feeds, marks=())
             with np.load(Path(folder) / "outputs.npz", allow_pickle=False) as arrays:
@@ -96,9 +98,11 @@ class EmulatedRunner:
 
         Raises TargetError as `run` does, and where QEMU can't count or no C compiler is there.
         """
+        if not feeds:
+            raise TargetError(f"{file}: no sample to run it on, expected at least one")
         plugin = compiled_plugin()
         single = RuntimeOptions(options.runtime, 1, options.delegate)
-        turns = [feeds[turn % len(feeds)] for turn in range(COUNTED)] if feeds else []
+        turns = [feeds[turn % len(feeds)] for turn in range(COUNTED)]
         with tempfile.TemporaryDirectory(prefix="emulated-") as folder:
             marks = (MARK_CALL, FIRST, LAST)
             version = self._ask(Path(folder), file, single, turns, marks=marks, plugin=plugin)
@@ -127,8 +131,6 @@ class EmulatedRunner:
         plugin: Path | None = None,
     ) -> str:
         """Has the worker do one request in `folder`; the version of its runtime."""
-        if not feeds:
-            raise TargetError(f"{file}: no sample to run it on, expected at least one")
         guest = installed()
         inputs = list(feeds[0])
         arrays = {f"{row}_{place}": feed[name] for row, feed in enumerate(feeds) for place, name in enumerate(inputs)}

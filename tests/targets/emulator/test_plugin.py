@@ -40,8 +40,8 @@ def test_a_loop_of_known_instructions_is_counted_exactly(cache: Path, tmp_path: 
     command = [find_qemu().program, "-plugin", f"{compiled_plugin()},out={out}", str(file)]
     subprocess.run(command, cwd=tmp_path, check=True)
     loop, empty = ({**dict(zip(CLASSES, row.tolist(), strict=True))} for row in read_counts(out, 2))
-    assert loop == {name: 1000 for name in CLASSES} | {"scalar": 1004}
-    assert empty == {name: 0 for name in CLASSES} | {"scalar": 3}
+    assert loop == dict.fromkeys(CLASSES, 1000) | {"scalar": 1004}
+    assert empty == dict.fromkeys(CLASSES, 0) | {"scalar": 3}
 
 
 @needs_compiler
