@@ -168,7 +168,5 @@ def _run(command: list[str], what: str, environment: dict[str, str] | None = Non
     if "No space left" in done.stderr:
         raise TargetError(f"{what}: no space left on the device; make room and run the command again")
     if "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr or "Hash mismatch" in done.stderr:
-        raise TargetError(
-            f"{what}: a download has another SHA-256 than the one listed; nothing of it was used. {RETRY}"
-        )
+        raise TargetError(f"{what}: a download's SHA-256 is not the one listed, so nothing of it was used; {RETRY}")
     raise TargetError(f"{what}: {said}; {RETRY}")

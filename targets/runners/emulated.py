@@ -63,6 +63,11 @@ class EmulatedRunner:
 
     core: EmulatedCore
 
+    def identity(self, options: RuntimeOptions) -> str:
+        """The core, what emulates it and the guest's packages, as far as an output or a count depends on them."""
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(installed().versions.items()))
+        return f"emulated {self.core.name}, {find_qemu().label}, {versions}"
+
     def run(self, file: Path, options: RuntimeOptions, feeds: Feeds) -> list[list[np.ndarray]]:
         """Outputs of each feed, as the core computes them with the session options that ship.
 

@@ -83,7 +83,7 @@ def test_a_try_that_fails_leaves_the_old_one_and_what_was_fetched(programs: Path
     install(plan_install())
     old = (emulator_folder() / "installed.json").read_bytes()
     (programs / "uv.broken").write_text("  x Failed to download numpy\n  Hash mismatch for numpy==2.4.6\n")
-    with pytest.raises(TargetError, match="SHA-256 is not the one listed.*run the command again"):
+    with pytest.raises(TargetError, match=r"SHA-256 is not the one listed.*run the command again"):
         install(plan_install())
     assert (emulator_folder() / "installed.json").read_bytes() == old
     fetched = emulator_folder().with_name("emulator.partial") / "apt/archives/libc6_2.36+1_arm64.deb"
