@@ -1,8 +1,8 @@
 """What shipped files compute on emulated ARM cores beside the host, on real inputs, and how long a validation takes.
 
-`python -m benchmarks.devices_emulated --bundle RECIPE BUNDLE [--bundle RECIPE BUNDLE ...]`: the recipe names the data of
-the bundle. Float32 is looked at where a bundle ships it, so one of a profile with that scheme belongs to them. Needs
-what `edgepress targets install-emulator` gets.
+`--bundle RECIPE BUNDLE`, once for each bundle, takes bundles that are there; a recipe names its bundle's data. Without
+it every ready recipe is run, for a Raspberry Pi 4 and for the same with float32. Needs what
+`edgepress targets install-emulator` gets.
 """
 
 import argparse
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from benchmarks.record import Bar, edgepress, kept_or_scratch, write_result
+from benchmarks.record import ROOT, Bar, edgepress, kept_or_scratch, write_result
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.feeds import feeds
@@ -26,10 +27,14 @@ from targets.emulator.cores import CORES
 from targets.emulator.place import installed
 from targets.emulator.qemu import find_qemu
 from targets.machine import available_cores
+from targets.profile import load_profile
 from targets.runners.emulated import EmulatedRunner
 from targets.runtimes.base import RuntimeOptions, open_model
 
 NAMES = ("cortex-a53", "cortex-a76")
+TARGET = "rpi4"
+RECIPES = ROOT / "recipes"
+LIGHT = ("teacher.epochs=1", "distill.epochs=1", "distill.compare_naive=false", "data.limit=500")
 INPUTS = 100
 SHORT = 4
 
@@ -42,6 +47,25 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="leaves the prepared data in this folder")
     parser.add_argument("--quick", action="store_true", help="a short form, to see that it runs; writes no result")
     return parser.parse_args()
+
+
+def made_bundles(folder: Path, quick: bool) -> list[tuple[Path, Path]]:
+    """(recipe, bundle) of every ready recipe, in the shipped scheme and in float32; of one alone for a quick look."""
+    float32 = folder / f"{TARGET}_float32.yaml"
+    profile = load_profile(TARGET).model_dump(mode="json", by_alias=True)
+    for task in ("image", "text"):
+        profile["quantization"][task]["scheme"] = "float32"
+        profile["budgets"][task] = {}
+    float32.write_text(yaml.safe_dump({**profile, "id": float32.stem}, sort_keys=False))
+    bundles = []
+    for recipe in (RECIPES / "digits-mobilenet.yaml",) if quick else sorted(RECIPES.glob("*.yaml")):
+        sets = [word for setting in (LIGHT if quick else ()) for word in ("--set", setting)]
+        targets = ("--target", TARGET, "--target", str(float32), "--no-latency")
+        ended = edgepress("run", str(recipe), *targets, *sets, "--out", str(folder))
+        if ended.code not in (0, 1):
+            raise SystemExit(ended.output)
+        bundles += [(recipe, folder / recipe.stem / name) for name in (TARGET, float32.stem)]
+    return bundles
 
 
 def data_of(recipe_file: Path, bundle: Path, store: Store) -> PreparedData:
@@ -136,16 +160,12 @@ def validated(bundle: Path) -> dict[str, Any]:
 
 def main() -> None:
     given = asked()
-    if not given.bundle:
-        raise SystemExit("no bundle: give --bundle RECIPE BUNDLE")
     with kept_or_scratch(given.keep) as folder:
         folder.mkdir(parents=True, exist_ok=True)
-        files = [
-            row
-            for recipe, bundle in given.bundle
-            for row in look(recipe, bundle, SHORT if given.quick else INPUTS, folder)
-        ]
-    time = validated(given.bundle[0][1])
+        bundles = given.bundle or made_bundles(folder, given.quick)
+        inputs = SHORT if given.quick else INPUTS
+        files = [row for recipe, bundle in bundles for row in look(recipe, bundle, inputs, folder)]
+        time = validated(bundles[0][1])
     int8 = [row for row in files if row["scheme"] == "int8-static"]
     float32 = [row for row in files if row["scheme"] == "float32"]
     bars = [

@@ -139,6 +139,7 @@ def _install(plan: InstallPlan, work: Path, say: Say) -> None:
     python = f"root/usr/bin/python{plan.python}"
     write_record(made, python, _try_out(Installed(made, made / python, {}), work))
     old = work / "old"
+    shutil.rmtree(old, ignore_errors=True)
     if plan.folder.exists():
         plan.folder.rename(old)
     made.rename(plan.folder)

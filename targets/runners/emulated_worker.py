@@ -15,14 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from targets.errors import TargetError
-from targets.runners.worker import Feed, read_feeds
 from targets.runtimes.base import Model, RuntimeOptions, open_model, runtime_version
+
+Feed = dict[str, np.ndarray]  # by input name
 
 
 def main(request_file: Path) -> None:
     folder = request_file.parent
     request = json.loads(request_file.read_text(encoding="utf-8"))
-    feeds = read_feeds(folder / "feeds.npz", request["inputs"])
+    with np.load(folder / "feeds.npz") as arrays:
+        names = request["inputs"]
+        count = len(arrays.files) // len(names)
+        feeds = [{name: arrays[f"{row}_{place}"] for place, name in enumerate(names)} for row in range(count)]
     options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
     model = open_model(Path(request["file"]), options)
     if request["marks"]:

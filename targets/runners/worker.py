@@ -24,7 +24,7 @@ Feed = dict[str, np.ndarray]  # by input name
 def main(request_file: Path) -> None:
     folder = request_file.parent
     request = json.loads(request_file.read_text(encoding="utf-8"))
-    feeds = read_feeds(folder / "feeds.npz", request["inputs"])
+    feeds = _read_feeds(folder / "feeds.npz", request["inputs"])
     notes = pin(request["pin_cores"])
     options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
     version = runtime_version(options.runtime)  # imports it: neither its time nor its memory is the model's
@@ -83,8 +83,7 @@ def _decided(samples: np.ndarray, rules: list[tuple[float, int, int]]) -> bool:
     return all(passed) or any(failed)
 
 
-def read_feeds(file: Path, names: list[str]) -> list[Feed]:
-    """Arrays <row>_<place in names> of an .npz, as feeds."""
+def _read_feeds(file: Path, names: list[str]) -> list[Feed]:
     with np.load(file) as arrays:
         count = len(arrays.files) // len(names)
         return [{name: arrays[f"{row}_{place}"] for place, name in enumerate(names)} for row in range(count)]
