@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from pipeline import __version__
+from targets.errors import TargetError
 from targets.machine import describe_machine
 
 
@@ -100,4 +101,23 @@ def _system() -> list[Finding]:
             None if adb else "Debian: apt-get install adb",
         )
     )
+    return [*findings, *_emulator()]
+
+
+def _emulator() -> list[Finding]:
+    """What emulates ARM cores: QEMU, what runs on it, and a compiler for the plugin that counts."""
+    from targets.emulator.place import installed
+    from targets.emulator.plugin import compiler
+    from targets.emulator.qemu import find_qemu
+
+    findings = []
+    for name, found in (
+        ("qemu-aarch64", lambda: f"{find_qemu().program} ({find_qemu().label})"),
+        ("emulator", lambda: f"{installed().folder}, whole"),
+        ("C compiler", compiler),
+    ):
+        try:
+            findings.append(Finding(name, f"{found()} (emulated ARM cores)", True, False))
+        except TargetError as error:
+            findings.append(Finding(name, "absent or not usable (emulated ARM cores)", False, False, str(error)))
     return findings
