@@ -110,8 +110,8 @@ def runner_for(plan: Measure) -> Runner:
         )
     if plan.where == "emulated":
         raise TargetError(
-            "measure.where is 'emulated' in the target's profile, and the time that an emulated core takes says nothing "
-            "of the device: run with --no-latency, then `edgepress validate BUNDLE --emulate TARGET`"
+            "measure.where is 'emulated' in the target's profile, and the time that an emulated core takes says "
+            "nothing of the device: run with --no-latency, then `edgepress validate BUNDLE --emulate TARGET`"
         )
     if plan.where not in RUNNERS:
         raise TargetError(
