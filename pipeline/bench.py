@@ -82,7 +82,7 @@ def _operators(file: Path, options: RuntimeOptions) -> dict[str, Any]:
 
 
 def options_for(file: Path, profile: Profile) -> RuntimeOptions:
-    """How `profile` runs a file of that name. Raises InputError if it does not."""
+    """The session options of the profile's runtime for `file`. Raises InputError if it has none."""
     suffix = file.suffix.removeprefix(".")
     if suffix not in ("onnx", "tflite"):
         raise InputError(f"{file}: found a name that ends in '{file.suffix}', expected .onnx or .tflite")
@@ -93,7 +93,7 @@ def options_for(file: Path, profile: Profile) -> RuntimeOptions:
 
 
 def made_up_feeds(file: Path, options: RuntimeOptions) -> list[dict[str, np.ndarray]]:
-    """Inputs that the file can take, always the same."""
+    """`INPUTS` inputs that the file can take, always the same ones."""
     specs = open_model(file, options).inputs
     random = np.random.default_rng(0)
     return [{spec.name: _made_up(spec, random) for spec in specs} for _ in range(INPUTS)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.feeds import preprocess_settings
-from pipeline.golden import GoldenResult, golden_positions, replay, write_samples, write_tensors
+from pipeline.golden import GOLDEN_FILES, GoldenResult, golden_positions, replay, write_samples, write_tensors
 from pipeline.integrity import MANIFEST, REPORT, bundle_files, json_text, read_json, verify_bundle
 from pipeline.recipe import Recipe
 from pipeline.report.card import render_card
@@ -24,7 +24,6 @@ from targets.runners.base import runner_for
 from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
 SCHEMA = 1
-GOLDEN = "golden/samples.json"
 CLOCKED = ("MODEL_CARD.md", REPORT, "report.html")  # they tell what the clock and the memory meter gave
 
 
@@ -95,13 +94,13 @@ def validate_bundle(folder: Path, device: str | None = None, tools: Sequence[str
     Raises InputError if the bundle is changed or incomplete, TargetError if a file can't be opened.
     """
     verify_bundle(folder)
-    golden = read_json(folder / GOLDEN)
+    golden = read_json(folder / GOLDEN_FILES)
     plan = Measure() if device is None else placed_measure(Measure(), device, named_tools(tools))
     runner = runner_for(plan)
     try:
         return [replay(folder, name, entry, runner) for name, entry in sorted(golden["files"].items())]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / GOLDEN}: incomplete ({error!r}); make the bundle again") from None
+        raise InputError(f"{folder / GOLDEN_FILES}: incomplete ({error!r}); make the bundle again") from None
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -153,7 +152,7 @@ def _write_files(run: RunResult, profile: Profile, folder: Path) -> None:
         preprocess[name] = {**preprocess_settings(model.inputs, data), "outputs": [_output(o) for o in model.outputs]}
         golden["files"][name] = write_tensors(model, name, file, options, data, positions, folder)
     _write_text(folder / "preprocess.json", json_text(preprocess))
-    _write_text(folder / GOLDEN, json_text(golden))
+    _write_text(folder / GOLDEN_FILES, json_text(golden))
 
 
 def _output(spec: TensorSpec) -> dict[str, Any]:

@@ -12,6 +12,13 @@ import typer
 from pipeline.cli_browser import install_browser_command
 from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
+from pipeline.cli_emulator import (
+    install_emulator_command,
+    refuse_without_baseline,
+    show_emulated,
+    show_instructions,
+    with_instructions,
+)
 from pipeline.cli_parts import (
     AsJson,
     Device,
@@ -163,12 +170,22 @@ def search_command(
 def gate_command(
     bundle: BundleFolder,
     baseline: Annotated[Path | None, typer.Option(help="An earlier bundle: regressions against it fail.")] = None,
+    emulate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--emulate", help="With --baseline: more instructions on this target's or core's emulation fail too."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Checks a bundle's hashes and decides from its report: exit 0 or 1."""
     from pipeline.gate import check_bundle
 
+    if emulate:
+        refuse_without_baseline(baseline)
     verdict = check_bundle(bundle, baseline)
+    if emulate and baseline:
+        verdict = with_instructions(verdict, bundle, baseline, emulate, quiet=as_json)
     if as_json:
         print_json(_verdict_json(verdict))
     else:
@@ -209,10 +226,25 @@ def import_log_command(
 @app.command("validate", epilog="Example: edgepress validate artifacts/digits-mobilenet/pixel8")
 @answers
 def validate_command(
-    bundle: BundleFolder, device: Device = None, tool: ToolPaths = None, as_json: AsJson = False
+    bundle: BundleFolder,
+    device: Device = None,
+    tool: ToolPaths = None,
+    emulate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--emulate", help="On the emulated cores of this target, or on this core, against the host; repeatable."
+        ),
+    ] = None,
+    as_json: AsJson = False,
 ) -> int:
     """Runs every file of a bundle on its golden inputs, here or on a device, and compares the outputs: exit 0 or 1."""
     settle_libraries()
+    if emulate:
+        from pipeline.errors import InputError
+
+        if device or tool:
+            raise InputError("validate --emulate runs here, without --device or --tool")
+        return show_emulated(bundle, emulate, as_json)
     from pipeline.bundle import validate_bundle
 
     results = validate_bundle(bundle, device, tool or ())
@@ -237,11 +269,20 @@ def bench_command(
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
     device: Device = None,
     tool: ToolPaths = None,
+    emulate: Annotated[
+        bool, typer.Option("--emulate", help="Counts instructions on the target's emulated cores instead.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Times single inferences of one model file on this machine or a device, with the target's thread count; of two, in
     turn on this machine, which is faster."""
     from pipeline.errors import InputError
+
+    if emulate:
+        if len(files) > 1 or device or tool:
+            raise InputError("bench --emulate counts one file, without --device or --tool")
+        show_instructions(files[0], target, as_json)
+        return
 
     if len(files) > 2 or (len(files) == 2 and (device or tool)):
         raise InputError(
@@ -308,6 +349,9 @@ def targets_check(file: Annotated[Path, typer.Argument(help="A profile of your o
     print(f"{file}: a valid profile" + (f", {len(warnings)} note(s)" if warnings else ""))
 
 
+targets_app.command("install-emulator", epilog="Example: edgepress targets install-emulator --yes")(
+    install_emulator_command
+)
 targets_app.command("install-browser", epilog="Example: edgepress targets install-browser --yes")(
     install_browser_command
 )

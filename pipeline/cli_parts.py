@@ -76,6 +76,24 @@ def settle_libraries() -> None:
         warnings.simplefilter("ignore")
 
 
+def agreed(
+    rows: Sequence[Sequence[str]], download: int, disk: int, folder: Path, *, yes: bool, plan_only: bool
+) -> int | None:
+    """Shows what is to be got from elsewhere (what, size in MB, from where) and how many bytes it is in all, and asks
+    unless `yes`: None to go on, or the command's exit code."""
+    from pipeline.errors import InputError
+
+    show_table(("what", "MB", "from"), rows)
+    print(f"{download / 1e6:.0f} MB to download, {disk / 1e6:.0f} MB of disk, into {folder}")
+    if plan_only:
+        return 0
+    if yes:
+        return None
+    if not sys.stdin.isatty():
+        raise InputError("nobody is here to be asked; with --yes it goes on without")
+    return None if typer.confirm("Get it?") else 1
+
+
 def print_json(answer: Any) -> None:
     print(json.dumps(answer, indent=1, ensure_ascii=False))
 

@@ -101,21 +101,29 @@ def _system() -> list[Finding]:
             None if adb else "Debian: apt-get install adb",
         )
     )
-    return [*findings, *_browser()]
+    return [*findings, *_elsewhere()]
 
 
-def _browser() -> list[Finding]:
-    """What runs files in a browser: Chromium, and the runtimes for its pages."""
+def _elsewhere() -> list[Finding]:
+    """What runs files elsewhere than in this machine's runtimes: QEMU, what runs on it, and a compiler for the plugin
+    that counts; Chromium, and the runtimes for its pages."""
     from targets.browser.chromium import browser_version, find_browser
-    from targets.browser.packages import installed
+    from targets.browser.packages import installed as for_browsers
+    from targets.emulator.place import installed
+    from targets.emulator.plugin import compiler
+    from targets.emulator.qemu import find_qemu
 
+    emulated, in_browser = "emulated ARM cores", "files in a browser"
     findings = []
-    for name, found in (
-        ("browser", lambda: browser_version(find_browser())),
-        ("runtimes for browsers", lambda: ", ".join(" ".join(named) for named in installed().versions.items())),
+    for name, purpose, found in (
+        ("qemu-aarch64", emulated, lambda: f"{find_qemu().program} ({find_qemu().label})"),
+        ("emulator", emulated, lambda: f"{installed().folder}, whole"),
+        ("C compiler", emulated, compiler),
+        ("browser", in_browser, lambda: browser_version(find_browser())),
+        ("runtimes for browsers", in_browser, lambda: f"{for_browsers().folder}, whole"),
     ):
         try:
-            findings.append(Finding(name, f"{found()} (files in a browser)", True, False))
+            findings.append(Finding(name, f"{found()} ({purpose})", True, False))
         except TargetError as error:
-            findings.append(Finding(name, "absent or not usable (files in a browser)", False, False, str(error)))
+            findings.append(Finding(name, f"absent or not usable ({purpose})", False, False, str(error)))
     return findings

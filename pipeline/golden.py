@@ -18,6 +18,7 @@ from targets.runners.base import Runner
 from targets.runtimes.base import Model, RuntimeOptions, TensorSpec, open_model
 
 SAMPLES = 5
+GOLDEN_FILES = "golden/samples.json"
 
 # How far a score may lie from the golden one on another machine: kernels add up in another order (float arithmetic),
 # round to half precision, or round a quantized activation the other way. 8-bit outputs: one step.
@@ -92,22 +93,30 @@ def write_tensors(
 def replay(folder: Path, name: str, entry: dict[str, Any], runner: Runner) -> GoldenResult:
     """Runs the file `name` of the bundle in `folder` on its golden inputs, where `runner` does. Raises TargetError if
     it can't be opened, KeyError or ValueError if the entry does not fit the file."""
-    runtime, tolerance = entry["runtime"], entry["tolerance"]
-    options = RuntimeOptions(runtime["name"], runtime["threads"], runtime["delegate"])
+    options, fed = golden_feeds(folder, entry)
+    tolerance = entry["tolerance"]
     outputs = open_model(folder / name, options).outputs
-    inputs = {tensor: np.load(folder / place, allow_pickle=False) for tensor, place in entry["inputs"].items()}
     ((output, place),) = entry["outputs"].items()
     expected = np.load(folder / place, allow_pickle=False)
     index = [spec.name for spec in outputs].index(output)
-    fed = [{tensor: values[i] for tensor, values in inputs.items()} for i in range(len(expected))]
     found = np.stack([arrays[index] for arrays in runner.run(folder / name, options, fed)])
     largest = float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
     limit, unit = tolerance["value"], tolerance["unit"]
     passed = largest <= limit
     text = f"largest difference {largest:.2g} {unit} on {len(expected)} samples, {limit:g} allowed"
     if not passed:
-        text += f"; {runtime['name']} computes otherwise here: don't ship to devices like this machine"
+        text += f"; {options.runtime} computes otherwise here: don't ship to devices like this machine"
     return GoldenResult(name, len(expected), largest, limit, unit, passed, text)
+
+
+def golden_feeds(folder: Path, entry: dict[str, Any]) -> tuple[RuntimeOptions, list[dict[str, np.ndarray]]]:
+    """(the session options that ship, each golden sample's inputs by name) of one file's entry of the bundle in
+    `folder`. Raises KeyError or ValueError for an incomplete one."""
+    runtime = entry["runtime"]
+    inputs = {tensor: np.load(folder / place, allow_pickle=False) for tensor, place in entry["inputs"].items()}
+    samples = min(len(values) for values in inputs.values())
+    fed = [{name: values[index] for name, values in inputs.items()} for index in range(samples)]
+    return RuntimeOptions(runtime["name"], runtime["threads"], runtime["delegate"]), fed
 
 
 def _text(data: PreparedData, row: int) -> str:

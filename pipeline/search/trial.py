@@ -3,11 +3,11 @@
 from typing import Any
 
 from pipeline.context import RunContext
+from pipeline.files import make_files, static_scheme
 from pipeline.latency import measure_latency
 from pipeline.metrics import accuracy
 from pipeline.plan import FilePlan, make_plan
 from pipeline.recipe import Recipe
-from pipeline.release import make_files
 from pipeline.results import ExportedFile, LatencyFigures, PreparedData
 from pipeline.run import train
 from pipeline.search.best import Judged
@@ -26,8 +26,9 @@ def judge(recipe: Recipe, context: RunContext, *, target: str, latency: bool) ->
     (planned,), recipe = whole.targets, whole.recipe
     networks = train(recipe, context, (planned,))
     accuracies, figures, excess = [], dict[str, float](), dict[str, float]()
-    for plan in planned.files:
-        file = make_files(recipe, planned, plan, networks, context)[-1]
+    static = static_scheme(recipe, planned, networks, context)
+    for plan, files in zip(planned.files, make_files(recipe, planned, networks, static, context), strict=True):
+        file = files[-1]
         accuracies.append(validation_accuracy(file, networks.data, plan, context))
         timed = None
         if latency:

@@ -116,6 +116,11 @@ def runner_for(plan: Measure) -> Runner:
             "measure.where is 'log' in the target's profile: its figures come from elsewhere; run with --no-latency, "
             "then `edgepress import-log BUNDLE LOG`"
         )
+    if plan.where == "emulated":
+        raise TargetError(
+            "measure.where is 'emulated' in the target's profile, and the time that an emulated core takes says "
+            "nothing of the device: run with --no-latency, then `edgepress validate BUNDLE --emulate TARGET`"
+        )
     if plan.where not in RUNNERS:
         raise TargetError(
             f"measure.where is '{plan.where}' in the target's profile, where nothing can be run; set it to one of "

@@ -56,7 +56,7 @@ def judge(before: Before, references_ms: np.ndarray, threads: int) -> Quiet:
     reasons = []
     if before.busy is not None and before.cores is not None and before.busy > max(0, before.cores - threads) + BUSY:
         reasons.append(
-            f"other work kept {before.busy:.1f} of {before.cores} cores busy just before, {threads} are needed "
+            f"other work kept {before.busy:.1f} of {before.cores} cores busy just before, {threads} needed "
             f"(load average {before.load:.1f})"
         )
     spread = drift = None

@@ -28,6 +28,7 @@ COMMANDS = [
     "targets list",
     "targets show",
     "targets check",
+    "targets install-emulator",
     "targets install-browser",
 ]
 HEAVY = ["torch", "timm", "transformers", "onnx", "onnxruntime", "numpy", "pydantic", "matplotlib", "pandas", "optuna"]

@@ -24,7 +24,7 @@ def test_a_steady_core_on_an_idle_machine_is_quiet() -> None:
 @pytest.mark.parametrize(
     ("before", "references", "threads", "reason"),
     [
-        (Before(1.6, 2, 1.8), STEADY, 1, "1.6 of 2 cores busy just before, 1 are needed \\(load average 1.8\\)"),
+        (Before(1.6, 2, 1.8), STEADY, 1, "1.6 of 2 cores busy just before, 1 needed \\(load average 1.8\\)"),
         (Before(0.9, 2, 0.9), STEADY, 2, "0.9 of 2 cores"),
         (IDLE, STEADY * np.linspace(1, 1.1, 60), 1, "pace drifted.* took \\+"),
         (IDLE, STEADY * np.linspace(1.1, 1, 60), 1, "pace drifted.* took -9"),

@@ -1,0 +1,204 @@
+"""What shipped files compute on emulated ARM cores beside the host, on real inputs, and how long a validation takes.
+
+`--bundle RECIPE BUNDLE`, once for each bundle, takes bundles that are there; a recipe names its bundle's data. Without
+it every ready recipe is run, for a Raspberry Pi 4 and for the same with float32. Needs what
+`edgepress targets install-emulator` gets.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from benchmarks.record import ROOT, Bar, edgepress, kept_or_scratch, write_result
+from pipeline.context import RunContext
+from pipeline.data.prepare import prepare
+from pipeline.feeds import feeds
+from pipeline.recipe import load_recipe
+from pipeline.results import PreparedData
+from pipeline.store import Store
+from targets.emulator.cores import CORES
+from targets.emulator.place import installed
+from targets.emulator.qemu import find_qemu
+from targets.errors import TargetError
+from targets.machine import available_cores
+from targets.profile import load_profile
+from targets.runners.emulated import EmulatedRunner
+from targets.runtimes.base import RuntimeOptions, open_model
+
+NAMES = ("cortex-a53", "cortex-a76")
+TARGET = "rpi4"
+RECIPES = ROOT / "recipes"
+LIGHT = ("teacher.epochs=1", "distill.epochs=1", "distill.compare_naive=false", "data.limit=500")
+INPUTS = 100
+SHORT = 4
+
+Outputs = list[list[np.ndarray]]
+
+
+def asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", nargs=2, type=Path, action="append", metavar=("RECIPE", "BUNDLE"), default=[])
+    parser.add_argument("--keep", type=Path, help="leaves the prepared data in this folder")
+    parser.add_argument("--quick", action="store_true", help="a short form, to see that it runs; writes no result")
+    return parser.parse_args()
+
+
+def made_bundles(folder: Path, quick: bool) -> list[tuple[Path, Path]]:
+    """(recipe, bundle) of every ready recipe, in the shipped scheme and in float32; of one alone for a quick look."""
+    float32 = folder / f"{TARGET}_float32.yaml"
+    profile = load_profile(TARGET).model_dump(mode="json", by_alias=True)
+    for task in ("image", "text"):
+        profile["quantization"][task]["scheme"] = "float32"
+        profile["budgets"][task] = {}
+    float32.write_text(yaml.safe_dump({**profile, "id": float32.stem}, sort_keys=False))
+    bundles = []
+    for recipe in (RECIPES / "digits-mobilenet.yaml",) if quick else sorted(RECIPES.glob("*.yaml")):
+        sets = [word for setting in (LIGHT if quick else ()) for word in ("--set", setting)]
+        targets = ("--target", TARGET, "--target", str(float32), "--no-latency")
+        ended = edgepress("run", str(recipe), *targets, *sets, "--out", str(folder))
+        if ended.code not in (0, 1):
+            raise SystemExit(ended.output)
+        bundles += [(recipe, folder / recipe.stem / name) for name in (TARGET, float32.stem)]
+    return bundles
+
+
+def data_of(recipe_file: Path, bundle: Path, store: Store) -> PreparedData:
+    """The recipe's data; texts in the word pieces of the bundle."""
+    recipe = load_recipe(recipe_file)
+    tokenizer = bundle if recipe.task == "text-classification" else None
+    return prepare(recipe.data, recipe.task, recipe.image, recipe.text, tokenizer, RunContext(store, seed=recipe.seed))
+
+
+def with_integers(file: Path, folder: Path) -> Path:
+    """A copy of a static INT8 ONNX file that also gives the integers from which its float output is computed: what
+    follows them, a softmax, is float arithmetic."""
+    import onnx
+
+    model = onnx.load(file)
+    makers = {output: node for node in model.graph.node for output in node.output}
+    tensor = model.graph.output[0].name
+    while makers[tensor].op_type != "QuantizeLinear":
+        tensor = makers[tensor].input[0]
+        if tensor not in makers:
+            return file
+    zero_point = next(t for t in model.graph.initializer if t.name == makers[tensor].input[2])
+    if tensor not in [output.name for output in model.graph.output]:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(tensor, zero_point.data_type, None))
+    onnx.save(model, folder / file.name)
+    return folder / file.name
+
+
+def compared(found: Outputs, expected: Outputs) -> dict[str, Any]:
+    """Sample by sample: how many are identical in all outputs, and in the integers alone where there are any; and the
+    largest difference relative to the largest value of its output."""
+    pairs = [list(zip(mine, theirs, strict=True)) for mine, theirs in zip(found, expected, strict=True)]
+    integers = [[pair for pair in sample if np.issubdtype(pair[1].dtype, np.integer)] for sample in pairs]
+    largest = 0.0
+    for mine, theirs in (pair for sample in pairs for pair in sample):
+        real = theirs.astype(np.float64)
+        scale = max(float(np.abs(real).max()), float(np.finfo(np.float32).tiny))
+        largest = max(largest, float(np.abs(mine.astype(np.float64) - real).max()) / scale)
+    return {
+        "inputs": len(pairs),
+        "identical": sum(all(np.array_equal(*pair) for pair in sample) for sample in pairs),
+        "integers_identical": sum(all(np.array_equal(*pair) for pair in sample) for sample in integers)
+        if all(integers)
+        else None,
+        "largest_relative_difference": largest,
+    }
+
+
+def look(recipe: Path, bundle: Path, inputs: int, folder: Path) -> list[dict[str, Any]]:
+    """Each shipped file of a bundle on each core."""
+    data = data_of(recipe, bundle, Store(folder / ".store"))
+    rows = [int(row) for row in data.rows("test")[:inputs]]
+    schemes = {file["name"]: file["scheme"] for file in json.loads((bundle / "report.json").read_text())["files"]}
+    golden = json.loads((bundle / "golden/samples.json").read_text())["files"]
+    jobs = []
+    for name, entry in sorted(golden.items()):
+        runtime = entry["runtime"]
+        options = RuntimeOptions(runtime["name"], runtime["threads"], runtime["delegate"])
+        file = bundle / name
+        if file.suffix == ".onnx" and schemes[name] == "int8-static":
+            place = folder / f"{recipe.stem}-{bundle.name}"
+            place.mkdir(exist_ok=True)
+            file = with_integers(file, place)
+        model = open_model(file, options)
+        samples = [feeds(model.inputs, data, row) for row in rows]
+        expected = [model.run(sample) for sample in samples]
+        jobs += [(name, file, options, samples, expected, core) for core in NAMES]
+
+    def on_core(job: tuple[str, Path, RuntimeOptions, Sequence[dict[str, np.ndarray]], Outputs, str]) -> dict[str, Any]:
+        name, file, options, samples, expected, core = job
+        found = compared(EmulatedRunner(CORES[core]).run(file, options, samples), expected)
+        print(f"{bundle} {name} {core}: {found}", flush=True)
+        return {
+            "recipe": recipe.stem,
+            "target": bundle.name,
+            "file": name,
+            "scheme": schemes[name],
+            "core": core,
+        } | found
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        return list(pool.map(on_core, jobs))
+
+
+def validated(bundle: Path) -> dict[str, Any]:
+    """A full validation of one bundle on both cores, through the command."""
+    ended = edgepress("validate", str(bundle.absolute()), *(word for name in NAMES for word in ("--emulate", name)))
+    if ended.code == 2:
+        raise SystemExit(ended.output)
+    return {"bundle": bundle.name, "cores": available_cores(), "seconds": ended.seconds, "same": ended.code == 0}
+
+
+def main() -> None:
+    given = asked()
+    try:
+        installed()
+    except TargetError as error:
+        raise SystemExit(str(error)) from None
+    with kept_or_scratch(given.keep) as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        bundles = given.bundle or made_bundles(folder, given.quick)
+        inputs = SHORT if given.quick else INPUTS
+        files = [row for recipe, bundle in bundles for row in look(recipe, bundle, inputs, folder)]
+        time = validated(bundles[0][1])
+    int8 = [row for row in files if row["scheme"] == "int8-static"]
+    float32 = [row for row in files if row["scheme"] == "float32"]
+    bars = [
+        Bar(
+            f"INT8 files on {' and '.join(NAMES)}: least share of real inputs whose integers are the host's, bit for "
+            "bit (what follows them in float left out)",
+            min(_integers(row) / row["inputs"] for row in int8), ">=", 1.0,
+        )
+    ] if int8 else []  # fmt: skip
+    if float32:
+        largest = max(row["largest_relative_difference"] for row in float32)
+        bars.append(Bar("float32 files: largest difference from the host, relative", largest, "<=", 1e-5))
+    bars.append(
+        Bar(f"seconds for a validation of one bundle on both cores, on {time['cores']} cores of the host",
+            time["seconds"], "<=", 180.0)
+    )  # fmt: skip
+    figures = {
+        "qemu": dataclasses.asdict(find_qemu())["version"],
+        "guest": installed().versions,
+        "files": files,
+        "validation": time,
+    }
+    write_result("devices-emulated", figures, bars, given.quick)
+
+
+def _integers(row: dict[str, Any]) -> int:
+    return int(row["identical"] if row["integers_identical"] is None else row["integers_identical"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Gets what emulation needs into the cache folder: planned first, made beside, renamed when whole."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from targets.emulator import packages
+from targets.emulator.cores import CORES
+from targets.emulator.packages import Deb, Wheel
+from targets.emulator.place import Installed, checked, emulator_folder, installed, write_prefix, write_record
+from targets.emulator.qemu import GET_QEMU, PROGRAM, find_qemu, run_guest
+from targets.errors import TargetError
+
+UNPACKED = 4.5  # bytes on disk at the most, for a byte downloaded, while both are there
+# Imported once in the guest: it proves that they run, and leaves their byte code for every later start.
+TRIAL = (
+    "import ctypes, json, zipfile, numpy, onnxruntime, ai_edge_litert.interpreter\n"
+    "from importlib.metadata import version\n"
+    "print(json.dumps({name: version(name) for name in ('numpy', 'onnxruntime', 'ai-edge-litert')}))\n"
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class InstallPlan:
+    """What is to be got. `python`: of the guest, such as 3.11."""
+
+    folder: Path
+    qemu: bool
+    python: str
+    packages: tuple[str, ...]
+    debs: tuple[Deb, ...]
+    wheels: tuple[Wheel, ...]
+
+    @property
+    def download(self) -> int:
+        """Bytes, QEMU itself left out."""
+        return sum(deb.bytes for deb in self.debs) + sum(wheel.bytes for wheel in self.wheels)
+
+    @property
+    def disk(self) -> int:
+        """Bytes that are needed on the way, downloads included."""
+        return round(self.download * (1 + UNPACKED))
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(what, size in MB, from where), for who is asked."""
+        debs, wheels = sum(deb.bytes for deb in self.debs), sum(wheel.bytes for wheel in self.wheels)
+        names = ", ".join(f"{wheel.name} {wheel.version}" for wheel in self.wheels)
+        rows = [
+            (f"Python {self.python} for arm64, {len(self.debs)} packages", f"{debs / 1e6:.1f}", "apt"),
+            (f"aarch64 wheels: {names}", f"{wheels / 1e6:.1f}", "Python's package index"),
+        ]
+        return [("qemu-user, on this system", "", "apt"), *rows] if self.qemu else rows
+
+
+def is_whole() -> bool:
+    """Whether nothing is left to get."""
+    try:
+        find_qemu()
+        installed()
+    except TargetError:
+        return False
+    return True
+
+
+def plan_install(say: Say = lambda _: None) -> InstallPlan:
+    """What has to be got, with its size: asks the system's package index for arm64, nothing else.
+
+    Raises TargetError where it can't be got here, or there is no space for it.
+    """
+    missing = shutil.which(PROGRAM) is None
+    if missing and os.geteuid() != 0:
+        raise TargetError(f"no QEMU: {PROGRAM} is not on the PATH, and only root can install it; {GET_QEMU}")
+    if not missing:
+        find_qemu()
+    work = _work_folder()
+    _make(work / "apt")
+    say("reading the package index for arm64")
+    packages.update_index(work / "apt")
+    python, names = packages.guest_packages(work / "apt")
+    plan = InstallPlan(
+        emulator_folder(), missing, python, names, packages.needed_debs(work / "apt", names),
+        packages.wheels_for(python),
+    )  # fmt: skip
+    refuse_without_space(plan, shutil.disk_usage(work).free)
+    return plan
+
+
+def refuse_without_space(plan: InstallPlan, free: int) -> None:
+    """Raises TargetError if `free` bytes are not enough."""
+    if free < plan.disk:
+        raise TargetError(
+            f"{plan.folder}: {free / 1e6:.0f} MB free, the emulator needs {plan.disk / 1e6:.0f} MB; make room, or set "
+            "EDGEPRESS_CACHE to a folder with more"
+        )
+
+
+def install(plan: InstallPlan, say: Say = lambda _: None) -> None:
+    """Carries out `plan`. What was got by a try that was stopped is used; an installation that was there stands until
+    the new one is whole. Raises TargetError for what went wrong."""
+    work = _work_folder()
+    try:
+        with FileLock(work.with_suffix(".lock"), timeout=0):
+            _install(plan, work, say)
+    except Timeout:
+        raise TargetError(f"{plan.folder}: another process is installing the emulator; wait for it") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TargetError(f"{plan.folder}: no space left; make room and run the command again") from None
+    checked.cache_clear()
+
+
+def _install(plan: InstallPlan, work: Path, say: Say) -> None:
+    if plan.qemu:
+        say("installing qemu-user")
+        packages.install_qemu()
+        find_qemu.cache_clear()
+    find_qemu()
+    say(f"fetching {len(plan.debs)} packages")
+    packages.fetch_debs(work / "apt", plan.packages)
+    made = work / "whole"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    say("unpacking them")
+    packages.unpack_debs(work / "apt", plan.debs, made / "root")
+    say("fetching and unpacking the wheels")
+    packages.install_wheels(plan.wheels, made / "site")
+    for core in CORES.values():
+        write_prefix(made, core)
+    say("trying them out")
+    python = f"root/usr/bin/python{plan.python}"
+    write_record(made, python, _try_out(Installed(made, made / python, {}), work))
+    old = work / "old"
+    shutil.rmtree(old, ignore_errors=True)
+    if plan.folder.exists():
+        plan.folder.rename(old)
+    made.rename(plan.folder)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _try_out(guest: Installed, work: Path) -> dict[str, str]:
+    """The guest's versions of its packages, as it tells itself on the least of the cores."""
+    core = CORES["cortex-a53"]
+    said = run_guest(guest, core, ["-c", TRIAL], work, "the new installation", keep_bytecode=True)
+    return {str(name): str(version) for name, version in json.loads(said).items()}
+
+
+def _work_folder() -> Path:
+    return emulator_folder().with_name("emulator.partial")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(
+            f"{folder}: can't be made: {error.strerror}; set EDGEPRESS_CACHE to a folder of your own"
+        ) from None
