@@ -214,7 +214,7 @@ def _sandbox() -> list[str]:
     return ["--no-sandbox"] if os.geteuid() == 0 else []
 
 
-def _start(arguments: Sequence[str], errors: Path) -> Page:
+def _start(arguments: list[str], errors: Path) -> Page:
     """Starts a browser that reads commands from its descriptor 3 and answers on 4, in a process group of its own."""
     theirs, ours = [], []
     for write_is_ours in (True, False):
