@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
+from pipeline.cli_delegates import targets_check
 from pipeline.cli_parts import (
     AsJson,
     Device,
@@ -283,16 +284,9 @@ def targets_show(
         print(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), end="")
 
 
-@targets_app.command("check", epilog="Example: edgepress targets check my-phone.yaml")
-@answers
-def targets_check(file: Annotated[Path, typer.Argument(help="A profile of your own.")]) -> None:
-    """Checks a profile of your own and says what it leaves open."""
-    from targets.check import check_profile
-
-    warnings = check_profile(file)
-    for warning in warnings:
-        print(f"note: {warning}")
-    print(f"{file}: a valid profile" + (f", {len(warnings)} note(s)" if warnings else ""))
+targets_app.command("check", epilog="Example: edgepress targets check model.int8-static.tflite --target coral_dev")(
+    targets_check
+)
 
 
 @app.command("doctor", epilog="Example: edgepress doctor --json")

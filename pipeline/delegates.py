@@ -20,8 +20,8 @@ BEHIND = "behind the first piece, of which alone it takes any"
 EXPORTED: dict[RuntimeName, dict[str, str]] = {
     "litert": {"hard-swish": "hard-swish", "gelu": "gelu", "sigmoid": "logistic", "tanh": "tanh", "lstm": "lstm"},
     "onnxruntime": {
-        "hard-swish": "hard-swish", "hard-sigmoid": "hard-sigmoid", "gelu": "gelu", "sigmoid": "sigmoid", "tanh": "tanh",
-        "relu": "relu", "relu6": "clip", "layer-norm": "layer-normalization", "lstm": "lstm",
+        "hard-swish": "hard-swish", "hard-sigmoid": "hard-sigmoid", "gelu": "gelu", "sigmoid": "sigmoid",
+        "tanh": "tanh", "relu": "relu", "relu6": "clip", "layer-norm": "layer-normalization", "lstm": "lstm",
     },
 }  # fmt: skip
 

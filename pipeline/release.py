@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.coverage import cover, time_operators
+from pipeline.delegates import table_coverage
 from pipeline.errors import InputError
 from pipeline.export.metadata import add_metadata
 from pipeline.export.onnx import export_onnx
@@ -120,7 +121,8 @@ def press(
         )
         covered = cover(file, plan.options, context)
         by_operator = time_operators(file, networks.data, plan.options, context) if latency else None
-        judged.append(TargetFile(file, accuracy, timed, file is shipped, covered, by_operator))
+        by_table = table_coverage(file.file, plan.runtime)
+        judged.append(TargetFile(file, accuracy, timed, file is shipped, covered, by_operator, by_table))
     return judged
 
 

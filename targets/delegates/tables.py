@@ -24,7 +24,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Source(Strict):
-    """Where rows come from: a page or a file with its version, and its date, or the day of reading where it has none."""
+    """Where rows come from: a page or file, its version, and its date or the day of reading."""
 
     where: Text
     version: Text
