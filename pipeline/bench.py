@@ -9,8 +9,9 @@ import numpy as np
 
 from pipeline.coverage import coverage
 from pipeline.errors import InputError
+from pipeline.report.latency import series_notes
 from pipeline.words import listed
-from targets.latency import summarise
+from targets.latency import describe, summarise
 from targets.place import named_tools, placed
 from targets.profile import Profile, Scheme, load_profile
 from targets.runners.base import runner_for
@@ -29,16 +30,15 @@ def bench(
     and for a target without its runtime.
     """
     profile = placed(load_profile(target), device, named_tools(tools))
-    options = _options(file, profile)
-    specs = open_model(file, options).inputs
-    random = np.random.default_rng(0)
-    feeds = [{spec.name: _made_up(spec, random) for spec in specs} for _ in range(INPUTS)]
+    options = options_for(file, profile)
+    feeds = made_up_feeds(file, options)
     plan = profile.measure
     if runs:
         plan = plan.model_copy(update={"min_runs": runs, "max_runs": max(runs, plan.max_runs)})
     with tempfile.TemporaryDirectory() as folder:
         found = runner_for(plan).measure(file, options, feeds, plan, Path(folder))
-    summary = summarise(found.samples_ms)
+    summary, series = summarise(found.samples_ms), describe(found.samples_ms)
+    quiet = found.quiet
     return {
         "file": file.name,
         "source": found.source,
@@ -50,11 +50,17 @@ def bench(
         "p90_ms": round(summary.p90, 4),
         "p99_ms": round(summary.p99, 4),
         "mean_ms": round(summary.mean, 4),
+        **{
+            f"{name}_interval_ms": [_rounded(bound, 4) for bound in (interval.low, interval.high)]
+            for name, interval in series.intervals.items()
+        },
         "cold_start_ms": _rounded(found.cold_start_ms, 3),
         "peak_memory_mb": _rounded(found.peak_mem_mb, 2),
         "size_mb": round(file.stat().st_size / 1e6, 4),
         **_operators(file, options),
-        "notes": "; ".join(found.notes),
+        **({"energy_mj": round(found.energy_mj, 4)} if found.energy_mj is not None else {}),
+        **({"quiet": "yes" if quiet.quiet else f"no: {'; '.join(quiet.reasons)}"} if quiet else {}),
+        "notes": "; ".join((*found.notes, *series_notes(found.samples_ms))),
     }
 
 
@@ -75,7 +81,8 @@ def _operators(file: Path, options: RuntimeOptions) -> dict[str, Any]:
     return told | ({"left_out": listed(left)} if left else {})
 
 
-def _options(file: Path, profile: Profile) -> RuntimeOptions:
+def options_for(file: Path, profile: Profile) -> RuntimeOptions:
+    """How `profile` runs a file of that name. Raises InputError if it does not."""
     suffix = file.suffix.removeprefix(".")
     if suffix not in ("onnx", "tflite"):
         raise InputError(f"{file}: found a name that ends in '{file.suffix}', expected .onnx or .tflite")
@@ -83,6 +90,13 @@ def _options(file: Path, profile: Profile) -> RuntimeOptions:
         if runtime.format == suffix:
             return RuntimeOptions(runtime.name, runtime.threads, runtime.delegate)
     raise InputError(f"target {profile.id} has no runtime for .{suffix} files; name another target")
+
+
+def made_up_feeds(file: Path, options: RuntimeOptions) -> list[dict[str, np.ndarray]]:
+    """Inputs that the file can take, always the same."""
+    specs = open_model(file, options).inputs
+    random = np.random.default_rng(0)
+    return [{spec.name: _made_up(spec, random) for spec in specs} for _ in range(INPUTS)]
 
 
 def _made_up(spec: TensorSpec, random: np.random.Generator) -> np.ndarray:

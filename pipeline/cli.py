@@ -232,17 +232,29 @@ def validate_command(
 )
 @answers
 def bench_command(
-    file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file.", metavar="FILE")],
+    files: Annotated[list[Path], typer.Argument(help="A .onnx or .tflite file, or two.", metavar="FILE [OTHER]")],
     target: Annotated[str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.")] = "host",
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
     device: Device = None,
     tool: ToolPaths = None,
     as_json: AsJson = False,
 ) -> None:
-    """Times single inferences of one model file on this machine or a device, with the target's thread count."""
-    from pipeline.bench import bench
+    """Times single inferences of one model file on this machine or a device, with the target's thread count; of two, in
+    turn on this machine, which is faster."""
+    from pipeline.errors import InputError
 
-    figures = bench(file, target, runs, device, tool or ())
+    if len(files) > 2 or (len(files) == 2 and (device or tool)):
+        raise InputError(
+            "bench takes one file, or two that it times in turn on this machine, without --device or --tool"
+        )
+    if len(files) == 2:
+        from pipeline.bench_pair import bench_pair
+
+        figures = bench_pair(files[0], files[1], target, runs)
+    else:
+        from pipeline.bench import bench
+
+        figures = bench(files[0], target, runs, device, tool or ())
     if as_json:
         print_json(figures)
     else:

@@ -108,10 +108,8 @@ def _show(answer: dict[str, Any]) -> None:
     rows = [(row["kind"], row["dtype"], str(row["count"]), row["reason"]) for row in answer["kinds"]]
     if rows:
         show_table(("not taken", "dtype", "operators", "why"), rows)
-    print(
-        f"{answer['file']}: {answer['delegate']} takes all but {answer['not_taken']} of {answer['operators']} operators; "
-        f"the graph is given to it in {answer['pieces']} piece(s)"
-    )
+    counted = f"{answer['not_taken']} of {answer['operators']} operators"
+    print(f"{answer['file']}: {answer['delegate']} takes all but {counted}, in {answer['pieces']} piece(s) of the graph")
     for line in (answer["deprecated"], None if answer["complete"] else "the table is not complete", *answer["notes"]):
         if line:
             print(f"note: {line}")

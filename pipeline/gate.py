@@ -12,12 +12,11 @@ from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.operator_budget import operator_checks
 from pipeline.results import Check, Verdict
 from pipeline.words import short
-from targets.latency import early_stopping
+from targets.latency import PERCENTILES, early_stopping
 
 __all__ = ["Check", "Verdict", "check_bundle", "compare_with_baseline", "decide"]
 
 REPORT_SCHEMA = 1
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 ELSEWHERE = "measured on this host, not on the device"
 SURE = 1e-9  # what rounding may take from a figure that lies on its budget
 
@@ -182,6 +181,10 @@ def _latency(
     samples = np.array(measured["samples"]["values"])
     rule = early_stopping(samples, limit, PERCENTILES[share], confidence, measured["looks"])
     value, counted = found["value"], f"{rule.over} of {rule.runs} runs were over"
+    if rule.left_out:
+        counted += f" (the {rule.left_out} before, while the latency rose, left out)"
+    if rule.independent < rule.runs:
+        counted += f", so alike that they count as {rule.independent}"
     stage, why = _dear_stage(value, float32["latency"][share]["value"] if float32 else None)
     told, sure = f"latency {share} {short(value)} ms", f"{100 * confidence:g}% sure"
     if rule.outcome == "pass":

@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.gate import Verdict, decide
 from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.report.figures import figure
-from targets.latency import summarise
+from pipeline.report.latency import latency_figures, series_notes
 from targets.runners.log import Logged, read_log
 
 LARGEST = 256 * 2**20  # bytes of a log: more is no log of single inferences
@@ -87,7 +87,6 @@ def _measured(
     """As `pipeline.report.record` writes it. What was measured here of operators and layers stays."""
     before = file["measured"] or {}
     times = np.array(logged.samples_ms)
-    summary = summarise(times)
     untold = [
         text
         for value, text in (
@@ -103,7 +102,7 @@ def _measured(
         "threads": file["runtime"]["threads"],
         "runs": len(times),
         "looks": 1,  # the log was not ended by a verdict
-        "latency": {share: figure(getattr(summary, share), "ms", "device") for share in ("p50", "p90", "p99", "mean")},
+        **latency_figures(times, "device"),
         "cold_start": None if logged.cold_start_ms is None else figure(logged.cold_start_ms, "ms", "device"),
         "peak_memory": None if logged.peak_mem_mb is None else figure(logged.peak_mem_mb, "MB", "device"),
         "float_layers": before.get("float_layers"),
@@ -112,5 +111,9 @@ def _measured(
         "beside_unpruned": before.get("beside_unpruned"),
         "samples": {"values": [round(float(ms), 6) for ms in times], "unit": "ms", "source": "device"},
         "origin": origin,
-        "notes": [f"imported from {origin['file']} ({origin['format']}), measured elsewhere", *untold],
+        "notes": [
+            f"imported from {origin['file']} ({origin['format']}), measured elsewhere",
+            *untold,
+            *series_notes(times),
+        ],
     }

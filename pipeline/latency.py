@@ -65,6 +65,9 @@ def measure_latency(
             samples_file=samples_file,
             looks=found.looks,
             notes=found.notes,
+            quiet=found.quiet,
+            at_pace=None if found.at_pace_ms is None else summarise(found.at_pace_ms),
+            energy_mj=found.energy_mj,
         )
 
     title = f"latency {file.label}.{file.format}"

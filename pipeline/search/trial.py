@@ -3,7 +3,6 @@
 from typing import Any
 
 from pipeline.context import RunContext
-from pipeline.gate import PERCENTILES
 from pipeline.latency import measure_latency
 from pipeline.metrics import accuracy
 from pipeline.plan import FilePlan, make_plan
@@ -13,7 +12,7 @@ from pipeline.results import ExportedFile, LatencyFigures, PreparedData
 from pipeline.run import train
 from pipeline.search.best import Judged
 from pipeline.validate import score_file
-from targets.latency import early_stopping
+from targets.latency import PERCENTILES, early_stopping
 from targets.profile import Budgets
 
 UNSURE = 1e-3  # share of its budget by which a latency counts as over it that too few runs were made to pass

@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from targets.errors import TargetError
+from targets.latency import PERCENTILES, StopRule, stop_rule
 from targets.profile import Budgets, Measure, Source
+from targets.runners.quiet import Quiet
 from targets.runtimes.base import RuntimeOptions
 
 Feeds = Sequence[Mapping[str, np.ndarray]]  # inputs by name, a mapping for each inference
@@ -25,6 +27,10 @@ class Measured:
     peak, Python and runtime included. MB are 10**6 bytes; None is what the place does not tell. `looks`: at how many
     points a verdict could have ended the runs; `targets.latency.early_stopping` asks for it. `source` and `machine`
     say what the figures speak of; neither a host's name nor a serial number stands in them.
+
+    `quiet`: whether the machine was left alone meanwhile; `at_pace_ms`: the samples as they would have been had its
+    clock stood still (`targets.runners.pace`). `energy_mj`: millijoules of one inference, with all else that ran on the
+    processor. None where the place does not tell it.
     """
 
     samples_ms: np.ndarray
@@ -35,6 +41,9 @@ class Measured:
     notes: tuple[str, ...]
     source: Source = "host"
     machine: str = ""
+    quiet: Quiet | None = None
+    at_pace_ms: np.ndarray | None = None
+    energy_mj: float | None = None
 
 
 class Runner(Protocol):
@@ -107,10 +116,9 @@ def runner_for(plan: Measure) -> Runner:
     return RUNNERS[plan.where](plan)
 
 
-def latency_budgets(budget: Budgets | None) -> list[tuple[float, float]]:
-    """(percentile as a share, budget in ms) of those that are set."""
-    if budget is None:
-        return []
-    limits = budget.latency_ms
-    pairs = ((0.50, limits.p50), (0.90, limits.p90), (0.99, limits.p99))
-    return [(share, limit) for share, limit in pairs if limit is not None]
+def rule_of(plan: Measure, budget: Budgets | None) -> StopRule:
+    """When the runs of `plan` end that the latencies of `budget` decide."""
+    budget = budget or Budgets()
+    limits = [(share, getattr(budget.latency_ms, name)) for name, share in PERCENTILES.items()]
+    limits = [(share, limit) for share, limit in limits if limit is not None]
+    return stop_rule(limits, budget.confidence, plan.min_runs, plan.max_runs)

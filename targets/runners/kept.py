@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from targets.latency import look_schedule, stop_rules
+from targets.latency import StopRule
 from targets.profile import Budgets, Measure
-from targets.runners.base import latency_budgets
-from targets.runners.worker import decided
+from targets.runners.base import rule_of
 
 PART = 100  # runs after which a device hands over what it has, at most
 
@@ -56,33 +55,29 @@ class Stopping:
     """When the runs of a measurement end: see `targets.runners.base.Runner.measure`."""
 
     plan: Measure
-    rules: dict[int, list[tuple[float, int, int]]]
+    rule: StopRule
 
     @property
     def looks(self) -> int:
-        return max(1, len(self.rules))
+        return self.rule.looks
 
     def next_part(self, samples_ms: list[float]) -> int:
         """How many runs to make before the next look at them; 0 when there are enough."""
         runs, plan = len(samples_ms), self.plan
         seconds = sum(samples_ms) / 1e3
         enough = runs >= plan.min_runs and seconds >= plan.min_seconds
-        if runs >= plan.max_runs or (enough and not self.rules):
+        schedule = self.rule.schedule
+        if runs >= plan.max_runs or (enough and self.rule.ends(np.array(samples_ms))):
             return 0
-        if enough and runs in self.rules and decided(np.array(samples_ms), self.rules[runs]):
-            return 0
-        ends = [look for look in (*self.rules, plan.max_runs) if look > runs] if self.rules else [plan.min_runs]
-        if not self.rules and runs >= plan.min_runs:  # only time is wanting
+        ends = [look for look in (*schedule, plan.max_runs) if look > runs] if schedule else [plan.min_runs]
+        if not schedule and runs >= plan.min_runs:  # only time is wanting
             ends = [runs + math.ceil((plan.min_seconds - seconds) * 1e3 * runs / sum(samples_ms))]
         return min(ends[0] - runs, plan.max_runs - runs, PART)
 
 
 def stopping(plan: Measure, budget: Budgets | None) -> Stopping:
     """The end of a measurement that `plan` describes and the latencies of `budget` decide."""
-    limits = latency_budgets(budget)
-    if not limits or budget is None:
-        return Stopping(plan, {})
-    return Stopping(plan, stop_rules(limits, budget.confidence, look_schedule(plan.min_runs, plan.max_runs)))
+    return Stopping(plan, rule_of(plan, budget))
 
 
 def measure_in_parts(kept: Kept, until: Stopping, part: Callable[[int], list[float]]) -> None:

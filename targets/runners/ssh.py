@@ -6,6 +6,7 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from targets.profile import Budgets, Measure
 from targets.runners import openssh
 from targets.runners.base import Feeds, Measured
 from targets.runners.kept import Kept, kept_in, stopping
+from targets.runners.quiet import Before, judge
 from targets.runtimes.base import RuntimeOptions, session_settings
 
 PACKAGES = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert"}
@@ -25,7 +27,10 @@ OLDEST_PYTHON = (3, 10)
 ROOT = Path(__file__).parents[2]
 # What the script is made of, beside numpy and the runtime: the code that measures on the host.
 MODULES = (
-    "targets/__init__.py", "targets/errors.py", "targets/runners/__init__.py", "targets/runners/worker.py",
+    "targets/__init__.py", "targets/errors.py", "targets/latency.py", "targets/statistics/__init__.py",
+    "targets/statistics/order.py", "targets/statistics/correlation.py", "targets/statistics/trend.py",
+    "targets/statistics/warmup.py", "targets/runners/__init__.py", "targets/runners/worker.py",
+    "targets/runners/pace.py", "targets/runners/energy.py",
     "targets/runtimes/__init__.py", "targets/runtimes/base.py", "targets/runtimes/ort.py", "targets/runtimes/litert.py",
 )  # fmt: skip
 
@@ -81,7 +86,8 @@ class SshRunner:
             "max_runs": plan.max_runs,
             "min_seconds": plan.min_seconds,
             "pin_cores": plan.pin_cores,
-            "stop_rules": until.rules,
+            "rule": asdict(until.rule),
+            "pace_ms": plan.pace_ms,
             "already": kept.samples_ms,
         }
         place = self._send(file, request, feeds)
@@ -109,8 +115,8 @@ class SshRunner:
             looks=until.looks,
             notes=(
                 f"{options.runtime} {answer['version']} on the board: {session_settings(options)}",
-                f"{len(feeds)} samples in turn after {plan.warmup} warm-up runs; "
-                "inputs handed over and outputs fetched included, preprocessing not",
+                f"{len(feeds)} samples in turn after the warm-up; inputs handed over and outputs fetched included, "
+                "preprocessing not",
                 "cold start: opening the file and the first inference, start of the process left out",
                 "peak memory: what the process grew by from opening the file on, Python and the runtime left out",
                 *([f"the board was lost after {earlier} runs; a later process made the others"] if earlier else []),
@@ -119,6 +125,8 @@ class SshRunner:
             ),
             source="device",
             machine=_machine(after).label,
+            quiet=judge(Before(), np.array(answer["references_ms"]), options.threads),
+            energy_mj=answer["energy_mj"],
         )
 
     def _look(self, options: RuntimeOptions) -> dict[str, Any]:
