@@ -5,7 +5,7 @@ Light on purpose: the worker that measures latency imports this, numpy and one r
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -60,6 +60,11 @@ class Model(Protocol):
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """One inference. `feeds` by input name, in the inputs' own shapes and dtypes; returns the outputs in
         their own dtypes, in the order of `outputs`."""
+        ...
+
+    def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
+        """Hands `feeds` over once; each call of what it returns is an inference alone, its outputs left where they
+        are."""
         ...
 
 

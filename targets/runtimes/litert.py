@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,13 @@ class LiteRtModel:
             self._interpreter.set_tensor(index, feeds[name])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._output_indexes]
+
+    def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
+        """Inferences of the same inputs: see `targets.runtimes.base.Model`."""
+        for name, index in self._input_indexes:
+            self._interpreter.set_tensor(index, feeds[name])
+        invoke: Callable[[], object] = self._interpreter.invoke
+        return invoke
 
 
 def _check_identifier(file: Path) -> None:
