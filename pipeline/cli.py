@@ -237,12 +237,23 @@ def bench_command(
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
     device: Device = None,
     tool: ToolPaths = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Times every layer of one file, on this machine.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="With --layers: an .svg file for their plot.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Times single inferences of one model file on this machine or a device, with the target's thread count; of two, in
     turn on this machine, which is faster."""
     from pipeline.errors import InputError
 
+    if layers:
+        if len(files) > 1 or runs or device or tool:
+            raise InputError("bench --layers takes one file and this machine: leave out --runs, --device and --tool")
+        from pipeline.cli_layers import show_layers
+
+        show_layers(files[0], target, plot, as_json)
+        return
+    if plot is not None:
+        raise InputError("--plot draws the times of layers: say --layers too")
     if len(files) > 2 or (len(files) == 2 and (device or tool)):
         raise InputError(
             "bench takes one file, or two that it times in turn on this machine, without --device or --tool"

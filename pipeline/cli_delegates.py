@@ -109,7 +109,9 @@ def _show(answer: dict[str, Any]) -> None:
     if rows:
         show_table(("not taken", "dtype", "operators", "why"), rows)
     counted = f"{answer['not_taken']} of {answer['operators']} operators"
-    print(f"{answer['file']}: {answer['delegate']} takes all but {counted}, in {answer['pieces']} piece(s) of the graph")
+    print(
+        f"{answer['file']}: {answer['delegate']} takes all but {counted}, in {answer['pieces']} piece(s) of the graph"
+    )
     for line in (answer["deprecated"], None if answer["complete"] else "the table is not complete", *answer["notes"]):
         if line:
             print(f"note: {line}")
