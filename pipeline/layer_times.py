@@ -1,4 +1,4 @@
-"""Where one inference's time goes, layer by layer: by onnxruntime's profiler, or by timing prefixes of a TFLite graph."""
+"""Where one inference's time goes, layer by layer: by onnxruntime's profiler, or by prefixes of a TFLite graph."""
 
 import copy
 import shutil

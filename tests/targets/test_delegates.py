@@ -75,7 +75,10 @@ def test_a_delegate_without_a_table_has_none() -> None:
         ({"operators": [{"kinds": ["pad"], "dtype": ["int8"], "source": "page"}]}, "did you mean 'dtypes'"),
         ({"operators": [{"kinds": ["pad"], "dtypes": ["int7"], "source": "page"}]}, "found 'int7'"),
         ({"operators": [{"kinds": ["pad"]}]}, "'operators.0.source' is missing"),
-        ({"operators": [{"kinds": ["pad"], "rank": {"min": 4, "max": 3}, "source": "page"}]}, "min 4 is more than max 3"),
+        (
+            {"operators": [{"kinds": ["pad"], "rank": {"min": 4, "max": 3}, "source": "page"}]},
+            "min 4 is more than max 3",
+        ),
         ({"operators": [{"kinds": ["pad"], "rank": {}, "source": "page"}]}, "give min, max or both"),
         ({"dtypes": ["int8"]}, "dtypes and dtypes_source: give both, or neither"),
         ({"sources": {"page": {"where": "its manual", "date": "2026-01-01"}}}, "'sources.page.version' is missing"),
