@@ -21,7 +21,8 @@ def targets_check(
         str | None, typer.Option("--target", "-t", help="Of a model file: whose delegate is to take it.")
     ] = None,
     delegate: Annotated[
-        str | None, typer.Option("--delegate", help="Of a model file: another delegate than the target's.")
+        str | None,
+        typer.Option("--delegate", help="Of a model file: another delegate than the target's, or a .yaml table."),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -47,10 +48,16 @@ def targets_check(
 
 def _check_model(file: Path, target: str | None, delegate: str | None, as_json: bool) -> int:
     from pipeline.delegates import uncovered
-    from targets.delegates.tables import delegate_table
+    from pipeline.errors import InputError
+    from targets.delegates.tables import delegate_table, read_table
 
     name, runtime = _delegate_of(file, target, delegate)
-    table = delegate_table(name, delegate or (runtime.delegate if runtime else None))
+    if delegate is not None and delegate.endswith((".yaml", ".yml")):
+        table = read_table(Path(delegate))
+        if table.runtime != name:
+            raise InputError(f"{delegate}: a table for {table.runtime}, {file.name} is run by {name}")
+    else:
+        table = delegate_table(name, delegate or (runtime.delegate if runtime else None))
     if table is None:
         raise _no_table(file, name, target, delegate, runtime)
     found = uncovered(file, table)

@@ -192,6 +192,17 @@ def test_the_command_prints_what_is_not_taken_and_the_sources(tmp_path: Path) ->
     assert (answer["operators"], answer["not_taken"], answer["kinds"]) == (3, 0, [])
 
 
+def test_a_table_of_ones_own_is_held_against_a_file(tmp_path: Path) -> None:
+    own = tmp_path / "npu-litert.yaml"
+    own.write_text(yaml.safe_dump(made_up(dtypes=["int8"]).model_dump(mode="json", exclude_unset=True)))
+    file = tflite_chain(tmp_path / "model.tflite", FC, SWISH)
+    answer = json.loads(run("targets", "check", file, "--delegate", own, "--json").stdout)
+    assert [(kind["kind"], kind["reason"]) for kind in answer["kinds"]] == [("hard-swish", UNKNOWN)]
+    other = run("targets", "check", onnx_chain(tmp_path / "model.onnx", "Relu"), "--delegate", own)
+    assert other.exit_code == 2
+    assert "a table for litert, model.onnx is run by onnxruntime" in other.output
+
+
 def test_the_command_fails_where_the_profile_allows_no_fallback(tmp_path: Path) -> None:
     content = load_profile("coral_dev").model_dump(mode="json", by_alias=True)
     content["runtimes"][0]["allow_fallback"] = False
