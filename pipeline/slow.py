@@ -7,6 +7,7 @@ from pipeline.quantize.inspect import CONVERSIONS
 from pipeline.results import TargetFile
 from pipeline.student import STUDENTS, StudentFamily
 from pipeline.words import listed, short
+from targets.delegates.tables import CPU_DELEGATES
 from targets.profile import Runtime, RuntimeName
 from targets.runtimes.coverage import Coverage
 
@@ -104,7 +105,6 @@ WITHOUT_8_BITS: dict[RuntimeName, frozenset[str]] = {
     "litert": frozenset({"hard-swish"}),
     "onnxruntime": frozenset({"hard-swish", "hard-sigmoid"}),
 }
-CPU_DELEGATES = (None, "xnnpack", "cpu", "wasm")
 
 
 def known_slow(family: StudentFamily, runtime: Runtime, scheme: str) -> str | None:
