@@ -12,6 +12,7 @@ import typer
 from pipeline.cli_browser import install_browser_command
 from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
+from pipeline.cli_delegates import targets_check
 from pipeline.cli_emulator import (
     install_emulator_command,
     refuse_without_baseline,
@@ -272,6 +273,8 @@ def bench_command(
     emulate: Annotated[
         bool, typer.Option("--emulate", help="Counts instructions on the target's emulated cores instead.")
     ] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Times every layer of one file, on this machine.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="With --layers: an .svg file for their plot.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Times single inferences of one model file on this machine or a device, with the target's thread count; of two, in
@@ -279,11 +282,19 @@ def bench_command(
     from pipeline.errors import InputError
 
     if emulate:
-        if len(files) > 1 or device or tool:
-            raise InputError("bench --emulate counts one file, without --device or --tool")
+        if len(files) > 1 or device or tool or layers:
+            raise InputError("bench --emulate counts one file, without --device, --tool or --layers")
         show_instructions(files[0], target, as_json)
         return
+    if layers:
+        if len(files) > 1 or runs or device or tool:
+            raise InputError("bench --layers takes one file and this machine: leave out --runs, --device and --tool")
+        from pipeline.cli_layers import show_layers
 
+        show_layers(files[0], target, plot, as_json)
+        return
+    if plot is not None:
+        raise InputError("--plot draws the times of layers: say --layers too")
     if len(files) > 2 or (len(files) == 2 and (device or tool)):
         raise InputError(
             "bench takes one file, or two that it times in turn on this machine, without --device or --tool"
@@ -337,16 +348,9 @@ def targets_show(
         print(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), end="")
 
 
-@targets_app.command("check", epilog="Example: edgepress targets check my-phone.yaml")
-@answers
-def targets_check(file: Annotated[Path, typer.Argument(help="A profile of your own.")]) -> None:
-    """Checks a profile of your own and says what it leaves open."""
-    from targets.check import check_profile
-
-    warnings = check_profile(file)
-    for warning in warnings:
-        print(f"note: {warning}")
-    print(f"{file}: a valid profile" + (f", {len(warnings)} note(s)" if warnings else ""))
+targets_app.command("check", epilog="Example: edgepress targets check model.int8-static.tflite --target coral_dev")(
+    targets_check
+)
 
 
 targets_app.command("install-emulator", epilog="Example: edgepress targets install-emulator --yes")(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.delegates import known_uncovered
 from pipeline.errors import InputError
 from pipeline.packages import require_extra
 from pipeline.recipe import Recipe
@@ -246,13 +247,18 @@ def describe_plan(plan: Plan) -> list[tuple[str, str, str]]:
 
 
 def _known_slow(plan: Plan) -> dict[str, list[str]]:
-    """What is known before a run of files that may gain no time by their scheme, and for which targets."""
+    """What is known before a run of files that may gain no time by their scheme or that their delegate may not take
+    whole, and for which targets."""
     told: dict[str, list[str]] = {}
     for target in plan.targets:
         for file in target.files:
-            advice = known_slow(plan.family, file.runtime, target.quantization.scheme)
-            if advice is not None:
-                told.setdefault(advice, []).append(target.profile.id)
+            scheme = target.quantization.scheme
+            for advice in (
+                known_slow(plan.family, file.runtime, scheme),
+                known_uncovered(plan.family, file.runtime, scheme),
+            ):
+                if advice is not None:
+                    told.setdefault(advice, []).append(target.profile.id)
     return told
 
 
@@ -342,4 +348,5 @@ def _describe_budgets(target: TargetPlan) -> str:
         ("transposes <= {}", export.max_transposes),
     )
     parts += [text.format(value) for text, value in limits if value is not None]
+    parts += [f"{file.runtime.name} without fall-back" for file in target.files if not file.runtime.allow_fallback]
     return ", ".join(parts) or "no budgets"

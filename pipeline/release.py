@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.coverage import cover, time_operators
+from pipeline.delegates import table_coverage
 from pipeline.files import Networks, StaticScheme, make_files, parts_of, plain_files, static_scheme
 from pipeline.gate import Verdict, decide
 from pipeline.latency import measure_latency
@@ -80,7 +81,8 @@ def judge(
         )
         covered = cover(file, plan.options, context)
         by_operator = time_operators(file, networks.data, plan.options, context) if latency else None
-        judged.append(TargetFile(file, accuracy, timed, file is files[-1], covered, by_operator))
+        by_table = table_coverage(file.file, plan.runtime)
+        judged.append(TargetFile(file, accuracy, timed, file is files[-1], covered, by_operator, by_table))
     return judged
 
 

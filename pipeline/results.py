@@ -14,7 +14,7 @@ from pipeline.quantize.mixed_results import MixedCosts, MixedResult, Sensitivity
 from targets.latency import Summary
 from targets.profile import IoType, Scheme, Source, Task
 from targets.runners.quiet import Quiet
-from targets.runtimes.coverage import Coverage, OperatorTimes
+from targets.runtimes.coverage import Coverage, OperatorTimes, TableCoverage
 
 Format = Literal["onnx", "tflite"]
 SplitName = Literal["train", "validation", "test", "transfer"]
@@ -363,7 +363,8 @@ class PrunedPace:
 @dataclass(frozen=True)
 class TargetFile:
     """All that is known of one file of one target. `shipped` files go into the bundle; the others (float32 beside
-    a quantized file) stand in the report. `pace`: of files that ship, where a share of latency was asked for."""
+    a quantized file) stand in the report. `pace`: of files that ship, where a share of latency was asked for.
+    `by_table`: what the target's own delegate takes, where there is a table of it."""
 
     export: ExportedFile
     accuracy: FileAccuracy
@@ -371,6 +372,7 @@ class TargetFile:
     shipped: bool
     coverage: Coverage | None = None
     operator_times: OperatorTimes | None = None
+    by_table: TableCoverage | None = None
     pace: PrunedPace | None = None
 
 

@@ -8,6 +8,7 @@ from pipeline.results import TargetFile
 from pipeline.student import STUDENTS, StudentFamily
 from pipeline.students.adapt import REPLACEMENTS
 from pipeline.words import listed, short
+from targets.delegates.tables import CPU_DELEGATES
 from targets.profile import Runtime, RuntimeName
 from targets.runtimes.coverage import Coverage
 
@@ -107,7 +108,6 @@ WITHOUT_8_BITS: dict[RuntimeName, frozenset[str]] = {
     "litert": frozenset({"hard-swish"}),
     "onnxruntime": frozenset({"hard-swish", "hard-sigmoid"}),
 }
-CPU_DELEGATES = (None, "xnnpack", "cpu", "wasm")
 
 
 def known_slow(family: StudentFamily, runtime: Runtime, scheme: str) -> str | None:

@@ -53,6 +53,21 @@ class Runtime(Strict):
     delegate: str | None = None  # xnnpack, coreml, edgetpu, cpu ...
     threads: int = Field(default=1, ge=1, le=64)
     min_delegated: float | None = Field(default=None, ge=0, le=1)  # share of a file's operators
+    allow_fallback: bool = True  # False: no operator of a file may run outside the delegate
+
+    @model_validator(mode="after")
+    def _fallback_can_be_told(self) -> "Runtime":
+        if self.allow_fallback:
+            return self
+        from targets.delegates.tables import CPU_DELEGATES, delegate_table, delegates_with_tables
+
+        if self.delegate not in CPU_DELEGATES and delegate_table(self.name, self.delegate) is None:
+            known = ", ".join(delegates_with_tables(self.name))
+            raise ValueError(
+                f"allow_fallback: false can't be judged for {self.name} with delegate '{self.delegate}': no host runs "
+                f"it and there is no table of its operators; tables of {self.name}: {known}"
+            )
+        return self
 
     @property
     def format(self) -> Literal["onnx", "tflite"]:

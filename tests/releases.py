@@ -39,7 +39,7 @@ from targets.latency import summarise
 from targets.profile import IoType, Scheme
 from targets.runners.quiet import Quiet
 from targets.runtimes.base import RuntimeOptions
-from targets.runtimes.coverage import Coverage, OperatorTimes
+from targets.runtimes.coverage import Coverage, NotTaken, OperatorTimes, TableCoverage
 
 
 def recipe(task: str = "image-classification", **settings: object) -> Recipe:
@@ -170,7 +170,13 @@ def looked_at(format: str, scheme: str, timed: bool) -> dict[str, object]:
     elif scheme != "float32":
         found = replace(whole, taken={"q-linear-conv": 15}, in_float={"hard-swish": 4, "softmax": 1}, conversions=10)
         times = replace(times, ms={"q-linear-conv": 1.5, "hard-swish": 1.0, "dequantize-linear": 0.5})
-    return {"coverage": found, "operator_times": times if timed and format == "onnx" else None}
+    left = (NotTaken("hard-swish", "int8", 2, "takes float32"),) if found.left_out else ()
+    by_table = TableCoverage("Delegate of a device", "its documentation (1.0, 2026-01-01)", 22, 3, left, True)
+    return {
+        "coverage": found,
+        "operator_times": times if timed and format == "onnx" else None,
+        "by_table": by_table if format == "tflite" else None,
+    }
 
 
 def release(

@@ -31,6 +31,7 @@ CHECK_NAMES = {
     "cold_start_ms": "Cold start",
     "peak_mem_mb": "Peak memory",
     "runtimes.min_delegated": "Delegated operators",
+    "runtimes.allow_fallback": "Operators outside the delegate",
     "export.max_transposes": "Transposes",
 }
 

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pipeline.report.figures import COUNTED, figure
 from pipeline.results import TargetFile
 from pipeline.words import listed
+from targets.delegates.tables import CPU_DELEGATES
 from targets.profile import Profile
+from targets.runtimes.coverage import TableCoverage
 
 
 def operators(file: TargetFile, profile: Profile) -> dict[str, Any] | None:
@@ -27,7 +30,29 @@ def operators(file: TargetFile, profile: Profile) -> dict[str, Any] | None:
         "taken": _kinds(found.taken),
         "left_out": _kinds(found.left_out),
         "in_float": _kinds(found.in_float),
-        "wanted": {"min_delegated": runtime.min_delegated, "max_transposes": profile.export.max_transposes},
+        "device": _by_table(file.by_table),
+        "wanted": {
+            "min_delegated": runtime.min_delegated,
+            "max_transposes": profile.export.max_transposes,
+            "allow_fallback": runtime.allow_fallback,
+            "fallback_told_by": "host" if runtime.delegate in CPU_DELEGATES else "table",
+        },
+    }
+
+
+def _by_table(found: TableCoverage | None) -> dict[str, Any] | None:
+    """What the target's own delegate takes by its table; None where there is no table of it."""
+    if found is None:
+        return None
+    return {
+        "delegate": found.delegate,
+        "table": found.sources,
+        "complete": found.complete,
+        "deprecated": found.deprecated,
+        "count": figure(found.operators, "operators", COUNTED),
+        "covered": figure(found.share, "share", COUNTED),
+        "pieces": found.pieces,
+        "not_taken": [asdict(kind) for kind in found.not_taken],
     }
 
 
@@ -68,4 +93,20 @@ def operators_card(report: dict[str, Any]) -> list[str]:
         "Of TFLite files, those that XNNPACK takes on the host, the graph in so many pieces; of ONNX files, those of "
         "the graph as onnxruntime fuses it. Others are left out by the delegate, or compute in float."
     )
-    return ["## Operators", told, "\n".join(rows)]
+    return ["## Operators", told, "\n".join(rows), *_card_by_table(report)]
+
+
+def _card_by_table(report: dict[str, Any]) -> list[str]:
+    """What the target's own delegates take of the files that ship, by their tables; nothing where there are none."""
+    rows = ["| | delegate | operators | taken | pieces | not taken |", "| --- | --- | ---: | ---: | ---: | --- |"]
+    for file in report["files"]:
+        found = file["operators"] and file["operators"].get("device")
+        if not file["shipped"] or not found:
+            continue
+        left = ", ".join(f"{row['count']} {row['kind']} ({row['dtype']})" for row in found["not_taken"]) or "none"
+        rows.append(
+            f"| `{file['name']}` | {found['delegate']} | {found['count']['value']} | {found['covered']['value']:.1%} | "
+            f"{found['pieces']} | {left} |"
+        )
+    told = "What the target's own delegates take by their documentation, which no run here can show:"
+    return [told, "\n".join(rows)] if len(rows) > 2 else []

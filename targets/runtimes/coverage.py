@@ -49,3 +49,38 @@ class OperatorTimes:
     fingerprint: str
     runs: int
     ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class NotTaken:
+    """Operators of a file that a delegate's table leaves out. `dtype`: those of the tensors that they compute, joined
+    by commas; empty where the file does not tell."""
+
+    kind: str
+    dtype: str
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class TableCoverage:
+    """What a delegate takes of a file by its table, before anything runs. `operators` counts all that an inference
+    computes, conversions between float and 8 bits too; `pieces` the parts that the delegate would be given, 1 if
+    nothing cuts the graph. `complete` is false where the table's source could not be read to its end."""
+
+    delegate: str
+    sources: str
+    operators: int
+    pieces: int
+    not_taken: tuple[NotTaken, ...]
+    complete: bool
+    deprecated: str | None = None
+
+    @property
+    def outside(self) -> int:
+        return sum(kind.count for kind in self.not_taken)
+
+    @property
+    def share(self) -> float:
+        """Of the operators, in [0, 1]; 1 for a graph without any."""
+        return 1 - self.outside / self.operators if self.operators else 1.0

@@ -124,21 +124,31 @@ def kernel_times(
     """Milliseconds of one inference by kind of operator as run, the dearest first: of each operator the median of
     `runs` inferences, from onnxruntime's own profiler, which writes into `folder`. It counts whole microseconds and
     costs time itself: good to compare kinds of operators, too high for a latency."""
+    total: dict[str, float] = {}
+    for _, kind, ms in node_times(file, options, feeds, runs, folder):
+        total[kind] = total.get(kind, 0.0) + ms
+    return dict(sorted(total.items(), key=lambda item: -item[1]))
+
+
+def node_times(
+    file: Path, options: RuntimeOptions, feeds: Sequence[Mapping[str, np.ndarray]], runs: int, folder: Path
+) -> list[tuple[str, str, float]]:
+    """(name, kind, milliseconds) of every operator as run, in the order in which they ran; see `kernel_times`."""
     session = _session(file, options, enable_profiling=True, profile_file_prefix=str(folder / "profile"))
     for run in range(WARMUP + runs):
         session.run(None, feeds[run % len(feeds)])
     told = Path(session.end_profiling())
     events = json.loads(told.read_text(encoding="utf-8"))
     told.unlink()
-    taken: dict[tuple[str, str], list[int]] = {}  # microseconds by node and kind
+    taken: dict[tuple[str, str, str], list[int]] = {}  # microseconds by node, name and kind
     for event in events:
         if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
-            taken.setdefault((event["args"]["node_index"], event["args"]["op_name"]), []).append(event["dur"])
-    total: dict[str, float] = {}
-    for (_, node), microseconds in taken.items():
-        kind = operator_name(node)
-        total[kind] = total.get(kind, 0.0) + float(np.median(microseconds[WARMUP:])) / 1e3
-    return dict(sorted(total.items(), key=lambda item: -item[1]))
+            args, name = event["args"], event["name"].removesuffix("_kernel_time")
+            taken.setdefault((args["node_index"], name, args["op_name"]), []).append(event["dur"])
+    return [
+        (name, operator_name(kind), float(np.median(microseconds[WARMUP:])) / 1e3)
+        for (_, name, kind), microseconds in taken.items()
+    ]
 
 
 def _spec(file: Path, tensor: Any, metadata: Mapping[str, str]) -> TensorSpec:

@@ -1,0 +1,1 @@
+"""Delegates of mobile runtimes: what each takes, as its documentation or source says."""
