@@ -212,11 +212,12 @@ class Measure(Strict):
 
 
 class Baseline(Strict):
-    """A published latency, to hold figures against."""
+    """A published latency, to hold figures against, and to predict others from where its `threads` are known."""
 
     model: str
     dtype: str
     ms: float = Field(gt=0)
+    threads: int | None = Field(default=None, ge=1, le=64)
     source: str = Field(min_length=1)
 
 
