@@ -15,7 +15,8 @@ import numpy as np
 
 from benchmarks.record import kept_or_scratch
 from pipeline.bench import made_up_feeds
-from pipeline.prediction import work_of
+from pipeline.prediction import computed_dtype, work_of
+from pipeline.quantize.graph import read_graph
 from pipeline.quiet import quiet
 from pipeline.store import write_atomic
 from targets.emulator.cores import emulated_core
@@ -77,7 +78,10 @@ def count(core: str, network: str, dtype: str, folder: Path) -> dict[str, Any]:
     options = RuntimeOptions("litert", 1, "xnnpack")
     feeds = made_up_feeds(open_model(file, options).inputs)
     counted = EmulatedRunner(emulated_core(core)).count(file, options, feeds)
-    work = work_of(file, counted, dtype)
+    graph = read_graph(file, "tflite")
+    if computed_dtype(graph) != dtype:
+        raise SystemExit(f"{file}: computes in {computed_dtype(graph)}, {dtype} was asked for")
+    work = work_of(graph, counted, dtype)
     row = {"network": network, **dataclasses.asdict(work), "spread": round(counted.spread, 6)}
     return row | {"version": counted.version, "qemu": counted.qemu}
 

@@ -226,9 +226,20 @@ def bench_command(
     emulate: Annotated[
         bool, typer.Option("--emulate", help="Counts instructions on the target's emulated cores instead.")
     ] = False,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Predicts the latency on the target's own core instead.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Times single inferences of one model file on this machine, with the target's thread count."""
+    if predict:
+        from pipeline.cli_prediction import show_prediction
+        from pipeline.errors import InputError
+
+        if emulate or runs:
+            raise InputError("--predict runs nothing on this machine: leave out --emulate and --runs")
+        show_prediction(file, target, as_json)
+        return
     if emulate:
         show_instructions(file, target, as_json)
         return

@@ -80,9 +80,7 @@ def decode_widths(file: Path = WIDTHS) -> dict[str, int]:
 
 def fitted(measured: Sequence[Measurement], widths: dict[str, int]) -> Coefficients:
     """The coefficients that `measured` give, core by core, and how far a core's sibling errs."""
-    cores = [
-        _fitted_core(list(of_core)) for _, of_core in groupby(sorted(measured, key=_place), key=_place)
-    ]
+    cores = [_fitted_core(list(of_core)) for _, of_core in groupby(sorted(measured, key=_place), key=_place)]
     errors = {
         core.uarch: [math.log(one.ms / milliseconds(one.work, borrow(sibling, core.uarch, core.ghz, widths)))
                      for one in measured if _place(one)[:2] == (core.uarch, core.device)]
