@@ -22,7 +22,7 @@ from targets.prediction.model import FORM, INSTRUCTIONS, WEIGHTS, LeftOut, Term,
 from targets.profile import load_profile, profile_names
 
 MEAN, WORST = 0.15, 0.30  # absolute percentage errors that were asked for
-HEAD = "# Written by python -m benchmarks.devices_prediction --store, from targets/prediction/counts.json and the profiles.\n"
+HEAD = "# Written by python -m benchmarks.devices_prediction --store, from counts.json and the profiles' baselines.\n"
 ACTIVATIONS = Term("activation_bytes", lambda work: work.activation_bytes)
 OPERATORS = Term("operators", lambda work: work.operators)
 ALL_INSTRUCTIONS = Term("instructions", lambda work: work.instructions)

@@ -164,6 +164,9 @@ def gate_command(
             "--emulate", help="With --baseline: more instructions on this target's or core's emulation fail too."
         ),
     ] = None,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Holds latency budgets against predictions, if the profile allows it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Checks a bundle's hashes and decides from its report: exit 0 or 1."""
@@ -172,6 +175,10 @@ def gate_command(
     verdict = check_bundle(bundle, baseline)
     if emulate:
         verdict = with_instructions(verdict, bundle, baseline, emulate, quiet=as_json)
+    if predict:
+        from pipeline.cli_prediction import gate_by_prediction
+
+        verdict = gate_by_prediction(verdict, bundle, quiet=as_json)
     if as_json:
         print_json(_verdict_json(verdict))
     else:

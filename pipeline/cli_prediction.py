@@ -1,4 +1,4 @@
-"""`edgepress bench --predict`: what a latency is predicted to be, from where, and how sure that is."""
+"""Commands that predict: what a latency is predicted to be, from where and how sure, and verdicts that rest on it."""
 
 import sys
 from pathlib import Path
@@ -8,17 +8,17 @@ from pipeline.cli_parts import print_json, settle_libraries, show_table
 
 if TYPE_CHECKING:
     from pipeline.prediction import PredictedFile
+    from pipeline.progress import Reporter
+    from pipeline.results import Verdict
 
 
 def show_prediction(file: Path, target: str, as_json: bool) -> None:
     """Prints the latency that is predicted for a file on a target's core."""
     settle_libraries()
-    from rich.console import Console
-
     from pipeline.prediction import predict_file
-    from pipeline.progress import Reporter
+    from targets.profile import load_profile
 
-    found = predict_file(file, target, Reporter(Console(file=sys.stderr), quiet=as_json))
+    found = predict_file(file, load_profile(target), _reporter(as_json))
     if as_json:
         print_json(prediction_json(found))
         return
@@ -54,3 +54,19 @@ def prediction_json(found: "PredictedFile") -> dict[str, Any]:
         "work": {**dataclasses.asdict(found.work), "instructions": found.work.instructions},
         "counts": dataclasses.asdict(found.counts),
     }
+
+
+def gate_by_prediction(verdict: "Verdict", bundle: Path, *, quiet: bool) -> "Verdict":
+    """`verdict` with latency budgets held against predictions, where the bundle's profile allows it."""
+    settle_libraries()
+    from pipeline.predicted_gate import with_predictions
+
+    return with_predictions(verdict, bundle, _reporter(quiet))
+
+
+def _reporter(quiet: bool) -> "Reporter":
+    from rich.console import Console
+
+    from pipeline.progress import Reporter
+
+    return Reporter(Console(file=sys.stderr), quiet)

@@ -12,8 +12,8 @@ from pipeline.errors import InputError
 from pipeline.progress import SILENT, Reporter
 from pipeline.quantize.graph import FOUR_BITS, NUMBERS, Graph, Operator, read_graph
 from targets.prediction.measurements import Work
-from targets.prediction.predict import Basis, Prediction, basis_for, predict
-from targets.profile import Profile, load_profile
+from targets.prediction.predict import CONFIDENCE, Basis, Prediction, basis_for, predict
+from targets.profile import Profile
 from targets.runners.emulated import EmulatedRunner, InstructionCounts
 from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
@@ -31,13 +31,15 @@ class PredictedFile:
     counts: InstructionCounts
 
 
-def predict_file(file: Path, target: str, reporter: Reporter = SILENT) -> PredictedFile:
-    """The latency of a .onnx or .tflite file on `target`, whose core is emulated here, on made-up inputs.
+def predict_file(
+    file: Path, profile: Profile, reporter: Reporter = SILENT, confidence: float = CONFIDENCE
+) -> PredictedFile:
+    """The latency of a .onnx or .tflite file on the profile's device, whose core is emulated here, on made-up inputs;
+    the interval holds with `confidence`.
 
     Raises InputError or TargetError for a file that is no model, for a target or dtype without anything to predict
     from, and where the emulator is missing.
     """
-    profile = load_profile(target)
     options = options_for(file, profile)
     basis = basis_for(profile, next(one for one in profile.runtimes if one.name == options.runtime))
     inputs = open_model(file, options).inputs
@@ -48,7 +50,7 @@ def predict_file(file: Path, target: str, reporter: Reporter = SILENT) -> Predic
         counts = _count(file, options, inputs, basis)
         meter.advance(note=counts.core)
     work = work_of(graph, counts, dtype)
-    return PredictedFile(file, predict(basis, work), work, counts)
+    return PredictedFile(file, predict(basis, work, confidence), work, counts)
 
 
 def _count(file: Path, options: RuntimeOptions, inputs: tuple[TensorSpec, ...], basis: Basis) -> InstructionCounts:

@@ -203,6 +203,7 @@ class Measure(Strict):
     max_runs: int = Field(default=2000, ge=1)
     min_seconds: float = Field(default=1.0, ge=0)
     pin_cores: tuple[int, ...] | None = None
+    allow_prediction: bool = False  # a verdict may rest on a predicted latency's upper end
 
     @model_validator(mode="after")
     def _max_is_not_less(self) -> "Measure":

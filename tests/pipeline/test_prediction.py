@@ -11,6 +11,7 @@ from pipeline.cli import app
 from pipeline.prediction import computed_dtype, predict_file, work_of
 from pipeline.quantize.graph import Constant, Graph, Operator, read_graph
 from targets.prediction.coefficients import read_coefficients
+from targets.profile import load_profile
 from targets.runners.emulated import EmulatedRunner, InstructionCounts
 from tests.targets.test_emulated import CAN_NOT_COUNT
 from tests.targets.tiny_models import onnx_model, tflite_model
@@ -166,7 +167,7 @@ def test_predicting_and_running_are_two_things(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(CAN_NOT_COUNT), reason=CAN_NOT_COUNT)
 def test_counts_of_the_real_emulator_make_a_prediction(tmp_path: Path) -> None:
-    found = predict_file(tflite_model(tmp_path / "m.tflite"), "rpi4")
+    found = predict_file(tflite_model(tmp_path / "m.tflite"), load_profile("rpi4"))
     assert found.prediction.extrapolated  # a model of twelve multiplications
     assert found.work.instructions == found.counts.total > 0
     assert 0 < found.prediction.low < found.prediction.ms < found.prediction.high
