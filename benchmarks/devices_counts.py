@@ -83,7 +83,7 @@ def count(core: str, network: str, dtype: str, folder: Path) -> dict[str, Any]:
         raise SystemExit(f"{file}: computes in {computed_dtype(graph)}, {dtype} was asked for")
     work = work_of(graph, counted, dtype)
     row = {"network": network, **dataclasses.asdict(work), "spread": round(counted.spread, 6)}
-    return row | {"version": counted.version, "qemu": counted.qemu}
+    return row | {"inferences": counted.inferences, "version": counted.version, "qemu": counted.qemu}
 
 
 def main() -> None:
