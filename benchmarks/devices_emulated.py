@@ -26,6 +26,7 @@ from pipeline.store import Store
 from targets.emulator.cores import CORES
 from targets.emulator.place import installed
 from targets.emulator.qemu import find_qemu
+from targets.errors import TargetError
 from targets.machine import available_cores
 from targets.profile import load_profile
 from targets.runners.emulated import EmulatedRunner
@@ -160,6 +161,10 @@ def validated(bundle: Path) -> dict[str, Any]:
 
 def main() -> None:
     given = asked()
+    try:
+        installed()
+    except TargetError as error:
+        raise SystemExit(str(error)) from None
     with kept_or_scratch(given.keep) as folder:
         folder.mkdir(parents=True, exist_ok=True)
         bundles = given.bundle or made_bundles(folder, given.quick)

@@ -11,7 +11,13 @@ import typer
 
 from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
-from pipeline.cli_emulator import install_emulator_command, show_emulated, show_instructions, with_instructions
+from pipeline.cli_emulator import (
+    install_emulator_command,
+    refuse_without_baseline,
+    show_emulated,
+    show_instructions,
+    with_instructions,
+)
 from pipeline.cli_parts import (
     AsJson,
     Overrides,
@@ -172,8 +178,10 @@ def gate_command(
     """Checks a bundle's hashes and decides from its report: exit 0 or 1."""
     from pipeline.gate import check_bundle
 
-    verdict = check_bundle(bundle, baseline)
     if emulate:
+        refuse_without_baseline(baseline)
+    verdict = check_bundle(bundle, baseline)
+    if emulate and baseline:
         verdict = with_instructions(verdict, bundle, baseline, emulate, quiet=as_json)
     if predict:
         from pipeline.cli_prediction import gate_by_prediction

@@ -81,15 +81,18 @@ def show_instructions(file: Path, target: str, as_json: bool) -> None:
         )
 
 
-def with_instructions(
-    verdict: "Verdict", bundle: Path, baseline: Path | None, names: list[str], *, quiet: bool
-) -> "Verdict":
-    """`verdict` with the instruction counts of the bundle held against those of the baseline."""
+def refuse_without_baseline(baseline: Path | None) -> None:
+    """Raises InputError where there is nothing to hold instruction counts against."""
     from pipeline.errors import InputError
-    from pipeline.results import Verdict
 
     if baseline is None:
         raise InputError("--emulate holds instruction counts against a baseline's: give --baseline BUNDLE too")
+
+
+def with_instructions(verdict: "Verdict", bundle: Path, baseline: Path, names: list[str], *, quiet: bool) -> "Verdict":
+    """`verdict` with the instruction counts of the bundle held against those of the baseline."""
+    from pipeline.results import Verdict
+
     settle_libraries()
     from pipeline.emulation import instruction_checks
 

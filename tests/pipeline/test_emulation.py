@@ -215,3 +215,5 @@ def test_bench_counts_on_the_targets_core(bundle: Path) -> None:
 def test_counting_without_cores_and_gating_without_a_baseline_are_refused(bundle: Path) -> None:
     told = CliRunner().invoke(app, ["bench", str(bundle / "model.float32.tflite"), "--emulate"])
     assert (told.exit_code, "target host names no cores" in told.output) == (2, True)
+    told = CliRunner().invoke(app, ["gate", str(bundle), "--emulate", "rpi4"])
+    assert (told.exit_code, "give --baseline BUNDLE too" in told.output) == (2, True)
