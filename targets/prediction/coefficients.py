@@ -79,7 +79,12 @@ def decode_widths(file: Path = WIDTHS) -> dict[str, int]:
 
 
 def fitted(measured: Sequence[Measurement], widths: dict[str, int]) -> Coefficients:
-    """The coefficients that `measured` give, core by core, and how far a core's sibling errs."""
+    """The coefficients that `measured` give, core by core, and how far a core's sibling errs. A dtype of which a core
+    has one network alone gets none: with it left out nothing would tell how far its predictions err."""
+    networks: dict[tuple[object, ...], set[str]] = {}
+    for one in measured:
+        networks.setdefault((*_place(one), one.work.dtype), set()).add(one.network)
+    measured = [one for one in measured if len(networks[*_place(one), one.work.dtype]) >= 2]
     cores = [_fitted_core(list(of_core)) for _, of_core in groupby(sorted(measured, key=_place), key=_place)]
     errors = {
         core.uarch: [math.log(one.ms / milliseconds(one.work, borrow(sibling, core.uarch, core.ghz, widths)))

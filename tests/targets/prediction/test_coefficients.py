@@ -72,6 +72,17 @@ def test_each_core_is_fitted_from_its_own_latencies_and_errs_for_its_sibling() -
     assert (alone.borrowed_deviation, alone.borrowed_cores) == (None, None)
 
 
+def test_a_dtype_of_one_network_is_not_fitted() -> None:
+    """Leaving that network out would leave nothing to predict it from."""
+    measured = [
+        measurement("a", 100, work(100)), measurement("b", 50, work(50)),
+        measurement("a", 10, work(80, dtype="int8")),
+    ]  # fmt: skip
+    (core,) = fitted(measured, WIDTHS).cores
+    assert core.ms_per_million_instructions == {"float32": 1.0}
+    assert core.measured == 2
+
+
 def test_the_nearest_sibling_decodes_about_as_many_instructions_a_second() -> None:
     cores = [costs("cortex-a53", ghz=1.4), costs("cortex-a72", ghz=1.5)]
     assert nearest(cores, "cortex-a76", 2.4, WIDTHS) is cores[1]  # 9.6 against 2.8 and 4.5 in a nanosecond
