@@ -23,9 +23,9 @@ from benchmarks.record import ROOT, Bar, asked, kept_or_scratch, write_result
 from calibration.manifest import read_manifest
 from pipeline.context import RunContext
 from pipeline.errors import InputError
+from pipeline.files import make_files, static_scheme
 from pipeline.plan import make_plan
 from pipeline.recipe import load_recipe
-from pipeline.release import make_files
 from pipeline.results import ExportedFile, Format, NetworkResult, PreparedData
 from pipeline.run import train
 from pipeline.store import Store, file_sha256
@@ -61,7 +61,8 @@ def released(sets: tuple[str, ...], context: RunContext) -> Student:
     recipe = load_recipe(RECIPE, (*SETTINGS, *sets))
     (target,) = make_plan(recipe, ("host",)).targets
     networks = train(recipe, context, (target,))
-    files = {file.format: make_files(recipe, target, file, networks, context) for file in target.files}
+    made = make_files(recipe, target, networks, static_scheme(recipe, target, networks, context), context)
+    files = {plan.format: group for plan, group in zip(target.files, made, strict=True)}
     return Student(networks.data, networks.student, files)
 
 

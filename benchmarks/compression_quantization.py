@@ -14,9 +14,9 @@ from benchmarks.record import Bar, asked, kept_or_scratch, write_result
 from pipeline.aware.repair import repair
 from pipeline.aware.train import train_aware
 from pipeline.coverage import cover
+from pipeline.files import Networks, make_files, static_scheme
 from pipeline.metrics import agreement
 from pipeline.plan import make_plan
-from pipeline.release import Networks, make_files
 from pipeline.results import NetworkResult, TargetFile
 from pipeline.settings.release import AwareSettings, QuantizeSettings
 from pipeline.validate import validate
@@ -53,11 +53,12 @@ def files_of(found: Taught, settings: QuantizeSettings) -> dict[str, list[Target
         {} if ready is None else {target.quantization.granularity: ready},
     )  # fmt: skip
     files = {}
-    for plan in target.files:
-        made = make_files(recipe, target, plan, networks, found.context)
+    static = static_scheme(recipe, target, networks, found.context)
+    made = make_files(recipe, target, networks, static, found.context)
+    for plan, group in zip(target.files, made, strict=True):
         files[plan.runtime.name] = [
             TargetFile(file, validate(file, found.data, found.student, plan.options, found.context), None, False)
-            for file in made
+            for file in group
         ]
     return files
 

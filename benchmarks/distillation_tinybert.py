@@ -46,7 +46,7 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         "layers and IMDb": (*EMBEDDINGS, LAYERS, *IMDB),
     },
     "narrow, layers projected": {"labels alone": NARROW, "answers": NARROW},
-    "full width, four of its layers": {"labels alone": FULL, "answers": FULL, "layers": (*FULL, LAYERS)},
+    "full width, four of its layers": {"labels alone": FULL, "answers": FULL},
 }
 SEEDS = 3
 SHORT = ("data.limit=300", "teacher.epochs=1", "distill.epochs=1")

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from pipeline.errors import InputError
 from pipeline.results import Check
 from pipeline.words import short
+from targets.statistics.correlation import correlation_time
+from targets.statistics.order import Interval, percentile_interval
 
 SIZE_TOLERANCE = 0.02  # share of the baseline's bytes
 LATENCY_TOLERANCE = 0.10  # share of the baseline's p90
@@ -67,19 +68,15 @@ def _latency(file: dict[str, Any], before: dict[str, Any]) -> list[Check]:
         return []
     value, old = mine["latency"]["p90"]["value"], theirs["latency"]["p90"]["value"]
     limit = old * (1 + LATENCY_TOLERANCE)
-    low, _ = percentile_interval(np.array(mine["samples"]["values"]), 0.9)
-    _, high = percentile_interval(np.array(theirs["samples"]["values"]), 0.9)
-    passed = value <= limit or low <= high
+    low, high = p90_interval(mine).low, p90_interval(theirs).high
+    passed = value <= limit or low is None or high is None or low <= high
     text = f"p90 {short(value)} ms, baseline {short(old)} ms ({value / old - 1:+.1%}, {LATENCY_TOLERANCE:.0%} allowed)"
     if value > limit and passed:
         text += "; the 95% intervals overlap, so it may be noise"
     return [Check("baseline.latency_p90", file["name"], value, "<=", limit, "ms", mine["source"], passed, None, text)]
 
 
-def percentile_interval(samples: np.ndarray, share: float) -> tuple[float, float]:
-    """95% interval of a percentile from the order statistics, whatever the distribution (Conover 1999, 3.2): the
-    number of samples under the true percentile is binomial."""
-    ordered = np.sort(samples)
-    low = max(int(binom.ppf(0.025, len(ordered), share)) - 1, 0)
-    high = min(int(binom.ppf(0.975, len(ordered), share)), len(ordered) - 1)
-    return float(ordered[low]), float(ordered[high])
+def p90_interval(measured: dict[str, Any]) -> Interval:
+    """95% interval of the p90 of a report's `measured`, in ms."""
+    samples = np.array(measured["samples"]["values"])
+    return percentile_interval(samples, 0.9, correlation_time=correlation_time(samples, 0.9))

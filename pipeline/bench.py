@@ -1,6 +1,7 @@
-"""Times one model file on this machine, without a recipe or data."""
+"""Times one model file where its target's profile says, without a recipe or data."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,35 +9,40 @@ import numpy as np
 
 from pipeline.coverage import coverage
 from pipeline.errors import InputError
+from pipeline.report.latency import series_notes
 from pipeline.words import listed
-from targets.latency import summarise
-from targets.machine import describe_machine
+from targets.latency import describe, summarise
+from targets.place import named_tools, placed
 from targets.profile import Profile, Scheme, load_profile
-from targets.runners.host import measure
+from targets.runners.base import runner_for
 from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
 INPUTS = 16  # made-up inputs that runs take in turn, so that no single one stays in the caches
 
 
-def bench(file: Path, target: str, runs: int | None = None) -> dict[str, Any]:
-    """Milliseconds of single inferences of a .onnx or .tflite file, with the threads and runs of `target`'s profile.
+def bench(
+    file: Path, target: str, runs: int | None = None, device: str | None = None, tools: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Milliseconds of single inferences of a .onnx or .tflite file, with the threads and runs of `target`'s profile,
+    at the place that it names or at `device`; `tools` (NAME=PATH) measure there.
 
     Inputs are made up: random pixels, or token ids. Raises InputError or TargetError for a file that is no model,
     and for a target without its runtime.
     """
-    profile = load_profile(target)
+    profile = placed(load_profile(target), device, named_tools(tools))
     options = options_for(file, profile)
-    feeds = made_up_feeds(open_model(file, options).inputs)
+    feeds = made_up_feeds(file, options)
     plan = profile.measure
     if runs:
         plan = plan.model_copy(update={"min_runs": runs, "max_runs": max(runs, plan.max_runs)})
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(file, options, feeds, plan, Path(folder))
-    summary = summarise(found.samples_ms)
+        found = runner_for(plan).measure(file, options, feeds, plan, Path(folder))
+    summary, series = summarise(found.samples_ms), describe(found.samples_ms)
+    quiet = found.quiet
     return {
         "file": file.name,
-        "source": "host",
-        "machine": describe_machine().label,
+        "source": found.source,
+        "machine": found.machine,
         "runtime": options.runtime,
         "threads": options.threads,
         "runs": len(found.samples_ms),
@@ -44,12 +50,22 @@ def bench(file: Path, target: str, runs: int | None = None) -> dict[str, Any]:
         "p90_ms": round(summary.p90, 4),
         "p99_ms": round(summary.p99, 4),
         "mean_ms": round(summary.mean, 4),
-        "cold_start_ms": round(found.cold_start_ms, 3),
-        "peak_memory_mb": round(found.peak_mem_mb, 2),
+        **{
+            f"{name}_interval_ms": [_rounded(bound, 4) for bound in (interval.low, interval.high)]
+            for name, interval in series.intervals.items()
+        },
+        "cold_start_ms": _rounded(found.cold_start_ms, 3),
+        "peak_memory_mb": _rounded(found.peak_mem_mb, 2),
         "size_mb": round(file.stat().st_size / 1e6, 4),
         **_operators(file, options),
-        "notes": "; ".join(found.notes),
+        **({"energy_mj": round(found.energy_mj, 4)} if found.energy_mj is not None else {}),
+        **({"quiet": "yes" if quiet.quiet else f"no: {'; '.join(quiet.reasons)}"} if quiet else {}),
+        "notes": "; ".join((*found.notes, *series_notes(found.samples_ms))),
     }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _operators(file: Path, options: RuntimeOptions) -> dict[str, Any]:
@@ -76,8 +92,9 @@ def options_for(file: Path, profile: Profile) -> RuntimeOptions:
     raise InputError(f"target {profile.id} has no runtime for .{suffix} files; name another target")
 
 
-def made_up_feeds(specs: tuple[TensorSpec, ...]) -> list[dict[str, np.ndarray]]:
-    """`INPUTS` inputs of a model, always the same ones."""
+def made_up_feeds(file: Path, options: RuntimeOptions) -> list[dict[str, np.ndarray]]:
+    """`INPUTS` inputs that the file can take, always the same ones."""
+    specs = open_model(file, options).inputs
     random = np.random.default_rng(0)
     return [{spec.name: _made_up(spec, random) for spec in specs} for _ in range(INPUTS)]
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from pipeline.report.html import render_html
 from pipeline.report.record import file_name, without_folders
 from pipeline.results import RunResult, TargetFile, Verdict
 from pipeline.store import file_sha256
-from targets.profile import Profile
+from targets.place import named_tools, placed_measure
+from targets.profile import Measure, Profile
+from targets.runners.base import runner_for
 from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
 SCHEMA = 1
@@ -42,9 +45,7 @@ def write_bundle(
             shutil.rmtree(leftover, ignore_errors=True)
         (beside / "golden").mkdir(parents=True)
         _write_files(run, profile, beside)
-        _write_text(beside / REPORT, json_text(report))
-        _write_text(beside / "report.html", render_html(report, verdict))
-        _write_text(beside / "MODEL_CARD.md", render_card(report, verdict))
+        _write_report(beside, report, verdict)
         _write_text(beside / MANIFEST, json_text(_manifest(run, recipe, profile, report, beside)))
         _swap(beside, folder, old)
     except OSError as error:
@@ -58,15 +59,46 @@ def write_bundle(
     return folder
 
 
-def validate_bundle(folder: Path) -> list[GoldenResult]:
-    """Every shipped file of a bundle, proven to be as written, run by its runtime here on the golden inputs.
+def rewrite_report(folder: Path, report: dict[str, Any], verdict: Verdict) -> None:
+    """Replaces the report of a bundle, and what shows it, in a copy that is renamed when it is whole.
+    Raises InputError if it can't be written; the bundle is then as it was."""
+    beside, old = (folder.with_name(f".{folder.name}.{part}") for part in ("part", "old"))
+    manifest = read_json(folder / MANIFEST)
+    try:
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.copytree(folder, beside)
+        _write_report(beside, report, verdict)
+        for name in CLOCKED:
+            manifest["files"][name] = {"sha256": file_sha256(beside / name), "bytes": (beside / name).stat().st_size}
+        manifest["clock_figures"] = list(CLOCKED)
+        _write_text(beside / MANIFEST, json_text(manifest))
+        _swap(beside, folder, old)
+    except OSError as error:
+        reason = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        raise InputError(f"{folder}: the report can't be written: {reason}; the bundle is as it was") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write_report(folder: Path, report: dict[str, Any], verdict: Verdict) -> None:
+    _write_text(folder / REPORT, json_text(report))
+    _write_text(folder / "report.html", render_html(report, verdict))
+    _write_text(folder / "MODEL_CARD.md", render_card(report, verdict))
+
+
+def validate_bundle(folder: Path, device: str | None = None, tools: Sequence[str] = ()) -> list[GoldenResult]:
+    """Every shipped file of a bundle, proven to be as written, run by its runtime on the golden inputs: here, or on the
+    `device` (adb:SERIAL or ssh:HOST) with its `tools` (NAME=PATH).
 
     Raises InputError if the bundle is changed or incomplete, TargetError if a file can't be opened.
     """
     verify_bundle(folder)
     golden = read_json(folder / GOLDEN_FILES)
+    plan = Measure() if device is None else placed_measure(Measure(), device, named_tools(tools))
+    runner = runner_for(plan)
     try:
-        return [replay(folder, name, entry) for name, entry in sorted(golden["files"].items())]
+        return [replay(folder, name, entry, runner) for name, entry in sorted(golden["files"].items())]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / GOLDEN_FILES}: incomplete ({error!r}); make the bundle again") from None
 
@@ -141,7 +173,7 @@ def _manifest(run: RunResult, recipe: Recipe, profile: Profile, report: dict[str
         "schema": SCHEMA,
         "edgepress": provenance["edgepress"],
         "recipe": without_folders(recipe.model_dump(mode="json", by_alias=True)),
-        "profile": profile.model_dump(mode="json", by_alias=True),
+        "profile": profile.for_reports(),
         "python": provenance["python"],
         "versions": provenance["versions"],
         "seeds": provenance["seeds"],

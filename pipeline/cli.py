@@ -20,9 +20,12 @@ from pipeline.cli_emulator import (
 )
 from pipeline.cli_parts import (
     AsJson,
+    Device,
+    Devices,
     Overrides,
     Quiet,
     RecipeFile,
+    ToolPaths,
     answers,
     print_json,
     settle_libraries,
@@ -65,6 +68,8 @@ def run_command(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Where bundles and stored results go.")] = Path("artifacts"),
     latency: Annotated[bool, typer.Option(help="Without it, every byte of a bundle is reproducible.")] = True,
+    device: Devices = None,
+    tool: ToolPaths = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
@@ -73,7 +78,7 @@ def run_command(
     from pipeline import scale
 
     scale.join()  # where a launcher started several processes
-    plan = _plan(recipe, target, overrides)
+    plan = _plan(recipe, target, overrides, device, tool)
     from rich.console import Console
 
     from pipeline.progress import Reporter
@@ -200,10 +205,36 @@ app.command(
 )(compare_command)
 
 
+@app.command(
+    "import-log",
+    epilog="Example: edgepress import-log artifacts/digits-mobilenet/pixel8 phone.txt --format benchmark-model",
+)
+@answers
+def import_log_command(
+    bundle: BundleFolder,
+    log: Annotated[Path, typer.Argument(help="What a tool, an app or a device farm wrote.", metavar="LOG")],
+    form: Annotated[str, typer.Option("--format", help="benchmark-model, perf-test, logcat, ai-hub or csv.")],
+    file: Annotated[str | None, typer.Option(help="The bundle's file that it is of, if it does not tell.")] = None,
+    machine: Annotated[str | None, typer.Option(help="What was measured on, in words.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Puts latencies that were measured elsewhere into a bundle, and gates it: exit 0 or 1."""
+    from pipeline.import_log import import_log
+
+    verdict = import_log(bundle, log, form, file, machine)
+    if as_json:
+        print_json(_verdict_json(verdict))
+    else:
+        _show_verdict(verdict)
+    return 0 if verdict.passed else 1
+
+
 @app.command("validate", epilog="Example: edgepress validate artifacts/digits-mobilenet/pixel8")
 @answers
 def validate_command(
     bundle: BundleFolder,
+    device: Device = None,
+    tool: ToolPaths = None,
     emulate: Annotated[
         list[str] | None,
         typer.Option(
@@ -212,13 +243,17 @@ def validate_command(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Runs every file of a bundle on its golden inputs and compares the outputs: exit 0 or 1."""
+    """Runs every file of a bundle on its golden inputs, here or on a device, and compares the outputs: exit 0 or 1."""
     settle_libraries()
     if emulate:
+        from pipeline.errors import InputError
+
+        if device or tool:
+            raise InputError("validate --emulate runs here, without --device or --tool")
         return show_emulated(bundle, emulate, as_json)
     from pipeline.bundle import validate_bundle
 
-    results = validate_bundle(bundle)
+    results = validate_bundle(bundle, device, tool or ())
     if as_json:
         import dataclasses
 
@@ -235,9 +270,11 @@ def validate_command(
 )
 @answers
 def bench_command(
-    file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file.", metavar="FILE")],
+    files: Annotated[list[Path], typer.Argument(help="A .onnx or .tflite file, or two.", metavar="FILE [OTHER]")],
     target: Annotated[str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.")] = "host",
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
+    device: Device = None,
+    tool: ToolPaths = None,
     emulate: Annotated[
         bool, typer.Option("--emulate", help="Counts instructions on the target's emulated cores instead.")
     ] = False,
@@ -246,21 +283,35 @@ def bench_command(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Times single inferences of one model file on this machine, with the target's thread count."""
-    if predict:
-        from pipeline.cli_prediction import show_prediction
-        from pipeline.errors import InputError
+    """Times single inferences of one model file on this machine or a device, with the target's thread count; of two, in
+    turn on this machine, which is faster."""
+    from pipeline.errors import InputError
 
-        if emulate or runs:
-            raise InputError("--predict runs nothing on this machine: leave out --emulate and --runs")
-        show_prediction(file, target, as_json)
+    if predict:
+        if emulate or runs or device or tool or len(files) > 1:
+            raise InputError("bench --predict counts one file, without --emulate, --runs, --device and --tool")
+        from pipeline.cli_prediction import show_prediction
+
+        show_prediction(files[0], target, as_json)
         return
     if emulate:
-        show_instructions(file, target, as_json)
+        if len(files) > 1 or device or tool:
+            raise InputError("bench --emulate counts one file, without --device or --tool")
+        show_instructions(files[0], target, as_json)
         return
-    from pipeline.bench import bench
 
-    figures = bench(file, target, runs)
+    if len(files) > 2 or (len(files) == 2 and (device or tool)):
+        raise InputError(
+            "bench takes one file, or two that it times in turn on this machine, without --device or --tool"
+        )
+    if len(files) == 2:
+        from pipeline.bench_pair import bench_pair
+
+        figures = bench_pair(files[0], files[1], target, runs)
+    else:
+        from pipeline.bench import bench
+
+        figures = bench(files[0], target, runs, device, tool or ())
     if as_json:
         print_json(figures)
     else:
@@ -346,11 +397,17 @@ def _top(
         raise typer.Exit
 
 
-def _plan(recipe: Path, targets: list[str] | None, overrides: list[str] | None) -> "Plan":
+def _plan(
+    recipe: Path,
+    targets: list[str] | None,
+    overrides: list[str] | None,
+    devices: list[str] | None = None,
+    tools: list[str] | None = None,
+) -> "Plan":
     from pipeline.plan import make_plan
     from pipeline.recipe import load_recipe
 
-    return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()))
+    return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()), devices or (), tools or ())
 
 
 def _verdict_json(verdict: "Verdict") -> dict[str, Any]:

@@ -14,6 +14,18 @@ RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metav
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")
 ]
+DEVICE = "Where the target is measured: ADDRESS as its profile says, or adb:SERIAL or ssh:HOST"
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("--device", help=f"{DEVICE}; TARGET=ADDRESS where there are several targets.", metavar="ADDRESS"),
+]
+Device = Annotated[str | None, typer.Option("--device", help=f"{DEVICE}.", metavar="ADDRESS")]
+ToolPaths = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tool", metavar="NAME=PATH", help="What measures on a device: litert or onnxruntime for adb, python for ssh."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Prints the answer as JSON, nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Says nothing until it is done.")]
 

@@ -8,9 +8,7 @@ from math import hypot
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipeline.baseline import percentile_interval
+from pipeline.baseline import p90_interval
 from pipeline.errors import InputError
 from pipeline.gate import decide
 from pipeline.integrity import REPORT, read_json
@@ -182,11 +180,11 @@ def latency_difference(mine: dict[str, Any] | None, theirs: dict[str, Any] | Non
     if mine is None or theirs is None or not _comparable([mine, theirs]):
         return None
     value = mine["latency"]["p90"]["value"] - theirs["latency"]["p90"]["value"]
-    (low, high), (their_low, their_high) = (
-        percentile_interval(np.array(measured["samples"]["values"]), 0.9) for measured in (mine, theirs)
-    )
-    better = None if low <= their_high and their_low <= high else high < their_low
-    return Difference(value, low - their_high, high - their_low, "ms", better)
+    own, other = p90_interval(mine), p90_interval(theirs)
+    if own.low is None or own.high is None or other.low is None or other.high is None:  # too few runs
+        return Difference(value, None, None, "ms", None)
+    better = None if own.low <= other.high and other.low <= own.high else own.high < other.low
+    return Difference(value, own.low - other.high, own.high - other.low, "ms", better)
 
 
 def _comparable(measured: Sequence[dict[str, Any] | None]) -> bool:

@@ -150,7 +150,7 @@ def count_instructions(file: Path, target: str, reporter: Reporter = SILENT) -> 
     """
     profile = load_profile(target)
     options = options_for(file, profile)
-    feeds = made_up_feeds(open_model(file, options).inputs)
+    feeds = made_up_feeds(file, options)
 
     def count(file: Path, core: EmulatedCore) -> InstructionCounts:
         return EmulatedRunner(core).count(file, options, feeds)

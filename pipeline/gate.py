@@ -12,12 +12,11 @@ from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.operator_budget import operator_checks
 from pipeline.results import Check, Verdict
 from pipeline.words import short
-from targets.latency import early_stopping
+from targets.latency import PERCENTILES, early_stopping
 
 __all__ = ["Check", "Verdict", "check_bundle", "compare_with_baseline", "decide"]
 
 REPORT_SCHEMA = 1
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 ELSEWHERE = "measured on this host, not on the device"
 SURE = 1e-9  # what rounding may take from a figure that lies on its budget
 
@@ -59,6 +58,8 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
     elsewhere = bool(measured) and measured["source"] == "host" and report["target"]["id"] != "host"
     beside = _float32_beside(file, report)
     beside_measured = beside["measured"] if beside else None
+    if not _at_one_place(measured, beside_measured):
+        beside_measured = None
     figure: dict[str, Any] | None
     checks = [*_accuracy(file, report), *group_drop(file, report), *operator_checks(file, beside)]
     if budgets["size_mb"] is not None:
@@ -74,9 +75,16 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
     ):
         if budgets[name] is not None:
             figure = measured[key] if measured else None
-            other = beside_measured[key]["value"] if beside_measured else None
+            other = beside_measured[key]["value"] if beside_measured and beside_measured[key] else None
             checks.append(_cost(name, words, file["name"], figure, budgets[name], other, elsewhere))
     return checks
+
+
+def _at_one_place(measured: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+    """Whether two files were measured on the same machine, so that their figures can be held against each other."""
+    if measured is None or other is None:
+        return False
+    return all(measured[key] == other[key] for key in ("source", "machine"))
 
 
 def _float32_beside(file: dict[str, Any], report: dict[str, Any]) -> dict[str, Any] | None:
@@ -173,6 +181,10 @@ def _latency(
     samples = np.array(measured["samples"]["values"])
     rule = early_stopping(samples, limit, PERCENTILES[share], confidence, measured["looks"])
     value, counted = found["value"], f"{rule.over} of {rule.runs} runs were over"
+    if rule.left_out:
+        counted += f" (the {rule.left_out} before, while the latency rose, left out)"
+    if rule.independent < rule.runs:
+        counted += f", so alike that they count as {rule.independent}"
     stage, why = _dear_stage(value, float32["latency"][share]["value"] if float32 else None)
     told, sure = f"latency {share} {short(value)} ms", f"{100 * confidence:g}% sure"
     if rule.outcome == "pass":
@@ -198,9 +210,9 @@ def _dear_stage(value: float, float32: float | None) -> tuple[str, str]:
     return "distill", "the student is too large for it: a smaller one, or prune.macs"
 
 
-def _missing(name: str, words: str, file: str, limit: float) -> Check:
+def _missing(name: str, words: str, file: str, limit: float, to_do: str = "run without --no-latency") -> Check:
     unit = "MB" if name.endswith("mb") else "ms"
-    text = f"{words} was not measured, budget {limit:g} {unit}: run without --no-latency"
+    text = f"{words} was not measured, budget {limit:g} {unit}: {to_do}"
     return _check(name, file, None, "<=", limit, unit, "none", None, None, text)
 
 

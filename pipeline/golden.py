@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.feeds import feeds
 from pipeline.results import PreparedData, TargetFile
 from targets.profile import Scheme
+from targets.runners.base import Runner
 from targets.runtimes.base import Model, RuntimeOptions, TensorSpec, open_model
 
 SAMPLES = 5
@@ -89,16 +90,16 @@ def write_tensors(
     }
 
 
-def replay(folder: Path, name: str, entry: dict[str, Any]) -> GoldenResult:
-    """Runs the file `name` of the bundle in `folder` on its golden inputs. Raises TargetError if it can't be opened,
-    KeyError or ValueError if the entry does not fit the file."""
+def replay(folder: Path, name: str, entry: dict[str, Any], runner: Runner) -> GoldenResult:
+    """Runs the file `name` of the bundle in `folder` on its golden inputs, where `runner` does. Raises TargetError if
+    it can't be opened, KeyError or ValueError if the entry does not fit the file."""
     options, fed = golden_feeds(folder, entry)
     tolerance = entry["tolerance"]
-    model = open_model(folder / name, options)
+    outputs = open_model(folder / name, options).outputs
     ((output, place),) = entry["outputs"].items()
     expected = np.load(folder / place, allow_pickle=False)
-    index = [spec.name for spec in model.outputs].index(output)
-    found = np.stack([model.run(feed)[index] for feed in fed])
+    index = [spec.name for spec in outputs].index(output)
+    found = np.stack([arrays[index] for arrays in runner.run(folder / name, options, fed)])
     largest = float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
     limit, unit = tolerance["value"], tolerance["unit"]
     passed = largest <= limit

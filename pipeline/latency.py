@@ -1,32 +1,20 @@
-"""Latency, cold start and memory of an exported file on this host, as a stored stage."""
+"""Latency, cold start and memory of an exported file where its target's profile says, as a stored stage."""
 
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.context import RunContext
-from pipeline.errors import InputError
 from pipeline.feeds import feeds
 from pipeline.progress import Meter
 from pipeline.results import ExportedFile, LatencyFigures, PreparedData
 from pipeline.words import short
 from targets.latency import summarise
-from targets.machine import describe_machine
 from targets.profile import Budgets, Measure
-from targets.runners.host import measure
+from targets.runners.base import runner_for
 from targets.runtimes.base import RuntimeOptions, open_model
 
 SAMPLES = 16  # real test samples fed in turn: time may depend on the values, and one sample alone stays in the caches
-PEAK_MEMORY = "peak memory: what the process grew by from opening the file on, Python and the runtime left out"
-
-
-def refuse_other_places(plan: Measure) -> None:
-    """Raises InputError if the profile asks for a place that isn't this host."""
-    if plan.where != "host":
-        raise InputError(
-            f"measure.where is '{plan.where}' in the target's profile, which no run can measure yet; set it to host, "
-            "or run with --no-latency"
-        )
 
 
 def measure_latency(
@@ -37,36 +25,35 @@ def measure_latency(
     budgets: Budgets,
     context: RunContext,
 ) -> LatencyFigures:
-    """Milliseconds of single inferences of `file` in a fresh process, on real test samples.
+    """Milliseconds of single inferences of `file` in a fresh process, on real test samples, at the place of `plan`.
 
     Runs go on as `plan` says, and on until the latency budgets are decided with their confidence. The stored figures
-    are this machine's: another one measures anew.
-    Raises InputError if the profile asks for a place that isn't this host, TargetError if the file can't be measured.
+    are those of one machine or device: another one measures anew.
+    Raises TargetError if nothing can be run at that place, or the file can't be measured there.
     """
-    refuse_other_places(plan)
-    machine = describe_machine().label
+    runner = runner_for(plan)
     inputs = {
         "file": file.fingerprint,
         "data": data.fingerprint,
         "options": options,
-        "plan": plan,
+        "plan": plan.model_dump(mode="json", exclude={"device", "tools"}),  # the runner's identity tells them
         "budgets": [budgets.latency_ms, budgets.confidence],
         "samples": SAMPLES,
-        "machine": machine,
+        "machine": runner.identity(options),
     }
 
     def make(folder: Path, key: str, meter: Meter) -> LatencyFigures:
         specs = open_model(file.file, options).inputs
         samples = [feeds(specs, data, int(row)) for row in data.rows("test")[:SAMPLES]]
-        found = measure(file.file, options, samples, plan, folder, budget=budgets)
+        found = runner.measure(file.file, options, samples, plan, folder, budget=budgets)
         summary = summarise(found.samples_ms)
         samples_file = folder / "samples.npy"
         np.save(samples_file, found.samples_ms)
         meter.advance(note=f"p50 {short(summary.p50)} ms, p90 {short(summary.p90)} ms")
         return LatencyFigures(
             fingerprint=key,
-            source="host",
-            machine=machine,
+            source=found.source,
+            machine=found.machine,
             threads=options.threads,
             runs=len(found.samples_ms),
             p50=summary.p50,
@@ -77,7 +64,10 @@ def measure_latency(
             peak_mem_mb=found.peak_mem_mb,
             samples_file=samples_file,
             looks=found.looks,
-            notes=(*found.notes, PEAK_MEMORY),
+            notes=found.notes,
+            quiet=found.quiet,
+            at_pace=None if found.at_pace_ms is None else summarise(found.at_pace_ms),
+            energy_mj=found.energy_mj,
         )
 
     title = f"latency {file.label}.{file.format}"

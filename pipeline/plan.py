@@ -16,6 +16,7 @@ from pipeline.slow import known_slow
 from pipeline.student import StudentFamily
 from pipeline.students.planned import advice_on, describe_adapted, describe_shape, planned_student
 from pipeline.training.tracking import check_tracker
+from targets.place import by_target, named_tools, placed
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
 from targets.runtimes.base import RuntimeOptions
 
@@ -85,8 +86,9 @@ def pruned_for(target: TargetPlan, settings: PruneSettings) -> dict[str, Any]:
     return decides
 
 
-def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
-    """The plan for the targets `names` (ids or paths of profiles), or the recipe's own if none are named.
+def make_plan(recipe: Recipe, names: Sequence[str], devices: Sequence[str] = (), tools: Sequence[str] = ()) -> Plan:
+    """The plan for the targets `names` (ids or paths of profiles), or the recipe's own if none are named. `devices`
+    (TARGET=ADDRESS) and `tools` (NAME=PATH) say where and with what they are measured, over what their profiles say.
 
     Raises InputError or TargetError for no or unknown targets, a task or student that a target can't take, and for
     settings that don't fit a student's family.
@@ -98,6 +100,8 @@ def make_plan(recipe: Recipe, names: Sequence[str]) -> Plan:
     ids = [profile.id for profile in profiles]
     if len(set(ids)) != len(ids):
         raise InputError(f"two profiles have the same id: {', '.join(ids)}; a bundle's folder is named for it")
+    addresses, named = by_target(devices, ids, "--device"), named_tools(tools)
+    profiles = [placed(profile, addresses.get(profile.id), named) for profile in profiles]
     recipe, family = planned_student(recipe, profiles)
     _refuse_unprunable(recipe, family, profiles)
     if recipe.explain is not None:

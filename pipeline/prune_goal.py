@@ -14,7 +14,7 @@ from pipeline.pruning.candidate import candidate
 from pipeline.pruning.descent import descend, judging
 from pipeline.pruning.ladder import counted, refusal
 from pipeline.pruning.search import first_within
-from pipeline.pruning.timing import ROUNDS, TimedFile, compare_pace
+from pipeline.pruning.timing import TimedFile, compare_pace
 from pipeline.results import CacheResult, NetworkResult, PreparedData, PrunedPace, PruningChoice, TargetFile
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.prune import RECOVERING, PruneSettings
@@ -126,7 +126,9 @@ def measure_pace(
     def make(folder: Path, key: str, meter: Meter) -> PrunedPace:
         found = compare_pace(pruned, beside, plan, folder)
         meter.advance(note=told("latency", found.share))
-        return PrunedPace(key, found.share, found.pruned_ms, found.whole_ms, ROUNDS, machine)
+        return PrunedPace(
+            key, found.share, found.pruned_ms, found.whole_ms, found.rounds, machine, found.low, found.high
+        )
 
     inputs = {
         "files": [pruned.file.fingerprint, beside.file.fingerprint],

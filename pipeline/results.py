@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.quantize.mixed_results import MixedCosts, MixedResult, SensitivityResult
+from targets.latency import Summary
 from targets.profile import IoType, Scheme, Source, Task
+from targets.runners.quiet import Quiet
 from targets.runtimes.coverage import Coverage, OperatorTimes
 
 Format = Literal["onnx", "tflite"]
@@ -296,6 +298,8 @@ class LatencyFigures:
     """Milliseconds of single inferences (batch of one). `samples_file`: float64 [n], in the order measured.
 
     `looks`: at how many moments the runs could have been stopped by a verdict; the early-stopping rule needs it.
+    `at_pace`: what they would have been had the machine's pace been even; `energy_mj`: millijoules of one inference.
+    `cold_start_ms`, `peak_mem_mb` and these are None where the place that measured does not tell them.
     """
 
     fingerprint: str
@@ -307,11 +311,14 @@ class LatencyFigures:
     p90: float
     p99: float
     mean: float
-    cold_start_ms: float
-    peak_mem_mb: float
+    cold_start_ms: float | None
+    peak_mem_mb: float | None
     samples_file: Path
     looks: int = 1
     notes: tuple[str, ...] = ()
+    quiet: Quiet | None = None
+    at_pace: Summary | None = None
+    energy_mj: float | None = None
 
     @property
     def samples(self) -> np.ndarray:
@@ -340,8 +347,8 @@ class PruningChoice:
 
 @dataclass(frozen=True)
 class PrunedPace:
-    """A pruned student's file beside the unpruned student's, measured in turns: the median `share` of its latency, and
-    both medians in milliseconds."""
+    """A pruned student's file beside the unpruned student's, measured in turns: the median `share` of its latency with
+    its 95% interval, and both medians in milliseconds."""
 
     fingerprint: str
     share: float
@@ -349,6 +356,8 @@ class PrunedPace:
     whole_ms: float
     rounds: int
     machine: str
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)

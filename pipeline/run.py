@@ -23,16 +23,14 @@ from pipeline.distill.student import distill, train_naive
 from pipeline.errors import InputError
 from pipeline.explanation.explain import explain
 from pipeline.export.onnx import export_onnx
+from pipeline.files import Networks, plain_files
 from pipeline.plan import Plan, TargetPlan
 from pipeline.progress import Reporter
 from pipeline.prune import start_of
 from pipeline.pruned import prune_for
 from pipeline.recipe import Recipe
-from pipeline.release import Networks, Release, plain_files, release
-from pipeline.results import (
-    NetworkResult,
-    PreparedData,
-)
+from pipeline.release import Release, release
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pipeline.quantize.inspect import CONVERSIONS
 from pipeline.results import TargetFile
 from pipeline.student import STUDENTS, StudentFamily
+from pipeline.students.adapt import REPLACEMENTS
 from pipeline.words import listed, short
 from targets.profile import Runtime, RuntimeName
 from targets.runtimes.coverage import Coverage
@@ -93,6 +94,8 @@ def _instead(file: TargetFile, beside: TargetFile, blamed: set[str], family: Stu
     shared = family.operators & blamed if family else frozenset[str]()
     if other and shared and not other.operators & shared:
         ways.append(f"student.family: {other.name}, which has no {' or '.join(sorted(shared))}")
+    if replaced := sorted(shared.intersection(REPLACEMENTS)):
+        ways.append(f"student.adapt: [{', '.join(replaced)}], and the student learns without")
     if file.export.scheme not in ("float16", "float32"):
         ways.append("quantization.scheme: float16 in the profile, float32's arithmetic in half its bytes")
     kept = f"Here it saves bytes alone, {sizes}"
@@ -115,6 +118,8 @@ def known_slow(family: StudentFamily, runtime: Runtime, scheme: str) -> str | No
         return None
     who = "XNNPACK" if runtime.name == "litert" else "onnxruntime"
     instead = f"student.family: {family.alternative} has none, " if family.alternative else ""
+    if replaced := sorted(REPLACEMENTS.keys() & set(without)):
+        instead += f"student.adapt: [{', '.join(replaced)}] teaches it without, "
     return (
         f"{family.name} has {' and '.join(without)}, for which {who} has no 8-bit kernel: {scheme} may be slower than "
         f"float32; {instead}quantization.scheme: float16 computes in float"

@@ -11,7 +11,9 @@ from pipeline.settings.student import StudentSettings
 from pipeline.students.adapt import forms_of
 from targets.profile import Task
 
-PIXEL_CENTRE = 127.5  # of pixels 0..255: one mean and one scale for all channels, which 8-bit integers hold exactly
+# Of pixels 0..255. Without a mean to subtract, the first convolution can take the pixels themselves: files need no
+# arithmetic before it, and 8 bits hold every pixel exactly.
+PIXEL_MEAN, PIXEL_STD = 0.0, 128.0
 EMBEDDING = 300  # width of word vectors in Kim 2014, and in Tang et al. 2019, who distil BERT into a BiLSTM
 STATES = 128  # of a BiLSTM, each direction
 FILTERS = 100  # of each window of a text CNN (Kim 2014, section 3.1), as is the dropout
@@ -132,7 +134,7 @@ def student_architecture(settings: StudentSettings, data: PreparedData, teacher:
         return _text_architecture(settings, data, teacher)
     from pipeline.weights import image_normalisation
 
-    mean, std = [PIXEL_CENTRE] * 3, [PIXEL_CENTRE] * 3
+    mean, std = [PIXEL_MEAN] * 3, [PIXEL_STD] * 3
     if settings.weights != "none":
         mean, std = image_normalisation(family.model)
     dropout = {} if settings.dropout is None else {"dropout": settings.dropout}

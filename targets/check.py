@@ -5,6 +5,7 @@ from pathlib import Path
 from targets.errors import TargetError
 from targets.latency import look_schedule, runs_to_pass
 from targets.profile import Budgets, Profile, load_profile
+from targets.runners.base import RUNNERS
 from targets.runtimes.base import runtime_version
 
 
@@ -85,8 +86,8 @@ def _without_effect(profile: Profile) -> list[str]:
 def _measuring(profile: Profile) -> list[str]:
     measure = profile.measure
     notes = []
-    if measure.where != "host":
-        notes.append(f"measure.where is '{measure.where}': this version measures latency on the host only")
+    if measure.where not in RUNNERS:
+        notes.append(f"measure.where is '{measure.where}': no run can measure there, only {', '.join(RUNNERS)}")
     looks = len(look_schedule(measure.min_runs, measure.max_runs))
     for task, budgets in (("image", profile.budgets.image), ("text", profile.budgets.text)):
         for name, share in (("p50", 0.50), ("p90", 0.90), ("p99", 0.99)):

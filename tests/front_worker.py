@@ -1,21 +1,18 @@
 """Trials over a front that is known; run as a module, this is one of several processes that share their search."""
 
 import sys
-import time
 from pathlib import Path
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
-from pipeline.progress import Meter
 from pipeline.recipe import Recipe
-from pipeline.results import EpochRecord
 from pipeline.search.best import Judged
 from pipeline.search.front.goals import DIRECTIONS
 from pipeline.search.front.study import Costs, FrontJudge, run_front_search
 from pipeline.search.space import Space
 from pipeline.search.study import Search
 from pipeline.settings.search import Goal, Hyperparameter
-from tests.search_worker import EPOCHS, Made, mortal, wait_for_others
+from tests.search_worker import EPOCHS, mortal, train, wait_for_others
 
 OVER: tuple[Goal, ...] = ("accuracy", "latency", "size")
 SPACE: Space = {
@@ -47,25 +44,15 @@ def price(recipe: Recipe, context: RunContext) -> Costs:
 
 
 def judge(recipe: Recipe, context: RunContext, log: Path | None = None, wait: float = 0.0) -> Judged:
-    """A student that is trained in a stage which tells of its epochs; each training leaves a line in `log`."""
+    """Each epoch of a training leaves a line in `log`."""
     reached = REACHED[student(recipe)][0]
-    curve = tuple(reached * (epoch + 1) / EPOCHS for epoch in range(EPOCHS))
 
-    def make(folder: Path, key: str, meter: Meter) -> Made:
-        (folder / "resume").mkdir(exist_ok=True)
-        for epoch, value in enumerate(curve):
-            checkpoint = folder / "resume" / str(epoch)
-            if not checkpoint.exists():
-                time.sleep(wait / EPOCHS)
-                checkpoint.touch()
-                if log is not None:
-                    with log.open("a") as stream:
-                        stream.write(f"{student(recipe)} {epoch}\n")
-                meter.epoch("training", EpochRecord(epoch, 1.0, value))
-        (folder / "student").touch()
-        return Made(key, folder / "student")
+    def note(epoch: int) -> None:
+        if log is not None:
+            with log.open("a") as stream:
+                stream.write(f"{student(recipe)} {epoch}\n")
 
-    context.stage("student", {"student": recipe.student, "prune": recipe.prune}, Made, make)
+    curve = train(context, {"student": recipe.student, "prune": recipe.prune}, reached, wait, note)
     found = price(recipe, context)
     return Judged(reached, found.figures, found.excess, curve)
 

@@ -19,7 +19,7 @@ def small_mobilenet(data: PreparedData, folder: Path, epochs: int = 16) -> Netwo
     """MobileNetV2 of width 0.35 with random start."""
     architecture = {
         "kind": "timm", "model": "mobilenetv2_100", "width": 0.35, "classes": len(data.labels),
-        "input_size": None, "mean": [127.5] * 3, "std": [127.5] * 3,
+        "input_size": None, "mean": [0.0] * 3, "std": [128.0] * 3,
     }  # fmt: skip
     return _trained(data, architecture, folder, "mobilenetv2 x0.35", epochs, batch_size=70, learning_rate=1e-2)
 

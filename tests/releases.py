@@ -37,6 +37,7 @@ from pipeline.store import file_sha256, fingerprint
 from pipeline.validate import validate
 from targets.latency import summarise
 from targets.profile import IoType, Scheme
+from targets.runners.quiet import Quiet
 from targets.runtimes.base import RuntimeOptions
 from targets.runtimes.coverage import Coverage, OperatorTimes
 
@@ -95,14 +96,15 @@ def latency(folder: Path, median: float, runs: int = 200, slow: int = 0, machine
     """`runs` samples around `median` ms, `slow` of them three times as long."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = median * np.random.default_rng(1).normal(1.0, 0.02, runs)
-    samples[:slow] = 3 * median
+    samples[np.linspace(0, runs, slow, endpoint=False).astype(int)] = 3 * median
     file = folder / "samples.npy"
     np.save(file, samples)
     found = summarise(samples)
     return LatencyFigures(
         fingerprint=fingerprint([median, runs, slow, machine]), source="host", machine=machine, threads=2, runs=runs,
         p50=found.p50, p90=found.p90, p99=found.p99, mean=found.mean, cold_start_ms=20 * median,
-        peak_mem_mb=12.5, samples_file=file,
+        peak_mem_mb=12.5, samples_file=file, quiet=Quiet(False, ("a neighbour",), 1.5, 1.8, 0.07, 0.01), at_pace=found,
+        energy_mj=5.0,
     )  # fmt: skip
 
 

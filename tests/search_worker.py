@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,18 +45,16 @@ def made_once(context: RunContext, log: Path) -> Made:
     return context.stage("teacher", {}, Made, make)
 
 
-def accuracy(recipe: Recipe) -> float:
-    """Best at temperature 2, and the wider the better."""
-    assert isinstance(recipe.distill.temperature, float)
-    return 0.8 - 0.05 * abs(recipe.distill.temperature - 2) + 0.1 * recipe.student.width
-
-
-def judge(recipe: Recipe, context: RunContext, log: Path | None = None, wait: float = 0.0) -> Judged:
-    """A student of width w costs 2w MB; it is trained in a stage that tells of its epochs."""
-    reached = accuracy(recipe)
+def train(
+    context: RunContext,
+    inputs: dict[str, object],
+    reached: float,
+    wait: float,
+    told: Callable[[int], None] = lambda epoch: None,
+) -> tuple[float, ...]:
+    """The curve of a training that takes `wait` seconds and tells of its epochs, `told` too; in a stage, so that epochs
+    made before a kill are not made again."""
     curve = tuple(reached * (epoch + 1) / EPOCHS for epoch in range(EPOCHS))
-    if log is not None:
-        made_once(context, log)
 
     def make(folder: Path, key: str, meter: Meter) -> Made:
         (folder / "resume").mkdir(exist_ok=True)
@@ -64,13 +63,29 @@ def judge(recipe: Recipe, context: RunContext, log: Path | None = None, wait: fl
             if not checkpoint.exists():
                 time.sleep(wait / EPOCHS)
                 checkpoint.touch()
+                told(epoch)
                 meter.epoch("training", EpochRecord(epoch, 1.0, value))
         (folder / "student").touch()
         return Made(key, folder / "student")
 
+    context.stage("student", inputs, Made, make)
+    return curve
+
+
+def accuracy(recipe: Recipe) -> float:
+    """Best at temperature 2, and the wider the better."""
+    assert isinstance(recipe.distill.temperature, float)
+    return 0.8 - 0.05 * abs(recipe.distill.temperature - 2) + 0.1 * recipe.student.width
+
+
+def judge(recipe: Recipe, context: RunContext, log: Path | None = None, wait: float = 0.0) -> Judged:
+    """A student of width w costs 2w MB."""
+    reached = accuracy(recipe)
+    if log is not None:
+        made_once(context, log)
     if recipe.distill.temperature > 7.5:  # type: ignore[operator]
         raise InputError("training diverged")
-    context.stage("student", {"student": recipe.student, "distill": recipe.distill}, Made, make)
+    curve = train(context, {"student": recipe.student, "distill": recipe.distill}, reached, wait)
     size = 2 * recipe.student.width
     return Judged(reached, {"size_mb": size}, {"size_mb": size / LIMITS["size_mb"] - 1}, curve)
 

@@ -9,7 +9,7 @@ piece, which no training gives a meaning.
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -116,10 +116,9 @@ def word_embeddings(network: nn.Module) -> list[nn.Module]:
     """The layer that gives word pieces their vectors, of each member where there are several."""
     members = list(network.members) if isinstance(network, EnsembleNetwork) else [network]
     layers: list[Any] = []
-    for member in members:
-        asked: Any = getattr(member, "transformer", member)
+    for member in cast(list[Any], members):
         try:
-            layers.append(asked.get_input_embeddings())
+            layers.append(member.get_input_embeddings())
         except (AttributeError, NotImplementedError):
             layers.append(None)
     if not all(isinstance(layer, nn.Module) for layer in layers):

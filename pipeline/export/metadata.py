@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
+from pipeline.export.compact import compact_onnx, compact_tflite
 from pipeline.export.metadata_schema import BUFFER_NAME, AssociatedFile, ModelMetadata, TensorMetadata, build
 from pipeline.progress import Meter
 from pipeline.results import ExportedFile, PreparedData
@@ -35,7 +36,7 @@ _TEXT_INPUTS = {
 def add_metadata(
     file: ExportedFile, data: PreparedData, name: str, description: str, context: RunContext
 ) -> ExportedFile:
-    """`file` with its metadata, as a new file.
+    """`file` with its metadata, as a new file, and without what no runtime reads (`pipeline.export.compact`).
 
     TFLite: names of the tensors, pixel range and normalisation (mean 0, std 1: the graph normalises), and, in a zip
     behind the flatbuffer, labels.txt and for word pieces vocab.txt. ONNX: metadata_props `edgepress.name`,
@@ -86,6 +87,7 @@ def _with_properties(content: bytes, file: ExportedFile, data: PreparedData, nam
 
     preprocess = preprocess_settings(open_model(file.file, RuntimeOptions("onnxruntime")).inputs, data)
     model = onnx.load_from_string(content)
+    compact_onnx(model)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     ours = {
         "name": name,
@@ -109,6 +111,7 @@ def _with_tflite_metadata(
     from pipeline.flatbuffer import read_model, write_model
 
     model = read_model(content)
+    compact_tflite(model)
     inputs, outputs = _tensors(model)
     if data.task == "image-classification":
         described = tuple(_image(tensor) for tensor in inputs)

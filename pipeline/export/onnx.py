@@ -74,10 +74,14 @@ def export_onnx(
 
 
 def _image_model(module: Any, data: PreparedData, opset: int) -> Any:
+    from pipeline.export.onnx_pooling import pool_globally
+    from pipeline.export.pixels import taking_pixels
     from pipeline.networks import example_inputs
 
     (image,) = example_inputs(data)
-    return _dynamo_model(module, {"image": image.contiguous()}, opset)
+    model = _dynamo_model(taking_pixels(module), {"image": image.contiguous()}, opset)
+    pool_globally(model)
+    return model
 
 
 def _plain_text_model(module: Any, data: PreparedData, opset: int, length: int) -> Any:

@@ -58,6 +58,7 @@ def _convert(module: Any, data: PreparedData, length: int | None, folder: Path) 
     import torch
 
     from pipeline.export.check import TEXT_INPUTS
+    from pipeline.export.pixels import taking_pixels
     from pipeline.flatbuffer import read_model, write_model
     from pipeline.networks import example_inputs
 
@@ -66,7 +67,7 @@ def _convert(module: Any, data: PreparedData, length: int | None, folder: Path) 
 
         def __init__(self) -> None:
             super().__init__()
-            self.network = module
+            self.network = taking_pixels(module)
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return self.network(image.permute(0, 3, 1, 2)).softmax(-1)

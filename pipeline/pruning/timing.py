@@ -8,23 +8,26 @@ import numpy as np
 
 from pipeline.feeds import feeds
 from pipeline.results import ExportedFile, PreparedData
-from targets.latency import percentile
 from targets.profile import Measure
-from targets.runners.host import measure
+from targets.runners.paired import Contender, PairedSamples, measure_paired
 from targets.runtimes.base import RuntimeOptions, open_model
 
-ROUNDS = 5  # in which either is measured, in a process of its own
+PROCESSES = 3  # where a file's memory comes to lie sets its pace a little, and is another in each process
 SAMPLES = 16  # real samples fed in turn, as where a release is measured
-FEWEST = 20  # runs a round
+FEWEST = 60  # runs of either file, in all processes together
 
 
 @dataclass(frozen=True)
 class Pace:
-    """`share`: the median over the rounds of pruned to unpruned p50; `pruned_ms` and `whole_ms`: their medians."""
+    """`share`: pruned to unpruned latency, the median over the rounds, with its 95% interval from `low` to `high`;
+    `pruned_ms` and `whole_ms`: the medians of either."""
 
     share: float
+    low: float | None
+    high: float | None
     pruned_ms: float
     whole_ms: float
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,21 @@ class TimedFile:
 
 
 def compare_pace(pruned: TimedFile, whole: TimedFile, plan: Measure, folder: Path) -> Pace:
-    """Measures both files in turns, each round the other one first, together about as long as `plan` measures a file.
+    """Measures both files in turns, in `PROCESSES` fresh processes, together about as long as `plan` measures a file.
     Raises TargetError for a file that can't be measured."""
-    runs = max(FEWEST, plan.min_runs // ROUNDS)
-    share = {"min_runs": runs, "max_runs": max(runs, plan.max_runs), "min_seconds": plan.min_seconds / ROUNDS}
-    short = plan.model_copy(update=share)
-    times: dict[bool, list[float]] = {True: [], False: []}
-    for number in range(ROUNDS):
-        for is_pruned in (number % 2 == 0, number % 2 == 1):
-            timed = pruned if is_pruned else whole
-            times[is_pruned].append(_p50(timed, short, folder))
-    first, second = (np.array(times[is_pruned]) for is_pruned in (True, False))
-    return Pace(float(np.median(first / second)), float(np.median(first)), float(np.median(second)))
+    runs = max(FEWEST, plan.min_runs) // PROCESSES
+    share = {"min_runs": runs, "max_runs": max(runs, plan.max_runs), "min_seconds": plan.min_seconds / PROCESSES}
+    both = _contender(pruned), _contender(whole)
+    found = [measure_paired(*both, plan.model_copy(update=share), folder) for _ in range(PROCESSES)]
+    samples = PairedSamples(
+        np.concatenate([each.file_ms for each in found]), np.concatenate([each.reference_ms for each in found])
+    )
+    ratio = samples.ratio()
+    pruned_ms, whole_ms = (float(np.median(ms)) for ms in (samples.file_ms, samples.reference_ms))
+    return Pace(ratio.value, ratio.low, ratio.high, pruned_ms, whole_ms, ratio.rounds)
 
 
-def _p50(timed: TimedFile, plan: Measure, folder: Path) -> float:
+def _contender(timed: TimedFile) -> Contender:
     specs = open_model(timed.file.file, timed.options).inputs
-    samples = [feeds(specs, timed.data, int(row)) for row in timed.data.rows("test")[:SAMPLES]]
-    return percentile(measure(timed.file.file, timed.options, samples, plan, folder).samples_ms, 0.5)
+    rows = timed.data.rows("test")[:SAMPLES]
+    return Contender(timed.file.file, timed.options, [feeds(specs, timed.data, int(row)) for row in rows])

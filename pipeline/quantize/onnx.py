@@ -16,6 +16,7 @@ from pipeline.quantize.keep_float import mask_operators, operators_before_layers
 from pipeline.quantize.layers import layers_of, operators_of
 from pipeline.quantize.onnx_four_bit import four_bit_model
 from pipeline.quantize.onnx_graph import guard_float_weights, quantize_io, store_weights_in_16_bits
+from pipeline.quantize.onnx_kernels import widen_first_convolution
 from pipeline.quantize.prepare import prepare_onnx
 from pipeline.results import Calibration, ExportedFile, PreparedData
 from targets.profile import Quantization
@@ -199,6 +200,7 @@ def static_onnx(
         quantizer = ONNXQuantizer(**settings, mode=QuantizationMode.QLinearOps, static=True)
     quantizer.quantize_model()
     guard_float_weights(quantizer.model.model)
+    widen_first_convolution(quantizer.model.model)
     quantizer.model.topological_sort()
     return quantizer.model.model
 

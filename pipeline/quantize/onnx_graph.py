@@ -92,7 +92,8 @@ def _channels(node: Any, shape: list[int]) -> int:
 
 def quantize_io(model: Any, dtype: IoType) -> dict[str, str]:
     """Makes the float inputs (pixels 0..255) and outputs (scores) of `model` 8-bit, `dtype` int8 or uint8: a
-    DequantizeLinear behind each input and a QuantizeLinear before each output, names unchanged.
+    DequantizeLinear behind each input, unless it is stored so at once, and a QuantizeLinear before each output, names
+    unchanged.
 
     Returns the metadata that tells a runtime how: `edgepress.scale.<tensor>` and `edgepress.zero_point.<tensor>`.
     """
@@ -103,6 +104,13 @@ def quantize_io(model: Any, dtype: IoType) -> dict[str, str]:
     first, last, constants, metadata = [], [], [], {}
     for scale, values in ((PIXEL_SCALE, model.graph.input), (SCORE_SCALE, model.graph.output)):
         for value in (value for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT):
+            value.type.tensor_type.elem_type = number
+            metadata[f"edgepress.scale.{value.name}"] = repr(scale)
+            metadata[f"edgepress.zero_point.{value.name}"] = repr(zero_point)
+            if same := _quantizer(model.graph, value.name, scale, zero_point, number):
+                model.graph.node.remove(same)
+                _rename(model.graph.node, same.output[0], value.name)
+                continue
             inner = f"{value.name}_float32"
             parameters = [f"{value.name}_io_scale", f"{value.name}_io_zero_point"]
             constants.append(helper.make_tensor(parameters[0], TensorProto.FLOAT, [], [scale]))
@@ -112,14 +120,24 @@ def quantize_io(model: Any, dtype: IoType) -> dict[str, str]:
                 first.append(helper.make_node("DequantizeLinear", [value.name, *parameters], [inner], name=inner))
             else:
                 last.append(helper.make_node("QuantizeLinear", [inner, *parameters], [value.name], name=inner))
-            value.type.tensor_type.elem_type = number
-            metadata[f"edgepress.scale.{value.name}"] = repr(scale)
-            metadata[f"edgepress.zero_point.{value.name}"] = repr(zero_point)
     nodes = [*first, *model.graph.node, *last]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(constants)
     return metadata
+
+
+def _quantizer(graph: Any, name: str, scale: float, zero_point: int, dtype: int) -> Any:
+    """The QuantizeLinear that takes tensor `name`, if nothing else does and it stores it in the same way."""
+    from onnx import numpy_helper
+
+    takers = [node for node in graph.node if name in node.input]
+    if [node.op_type for node in takers] != ["QuantizeLinear"] or len(takers[0].input) < 3:
+        return None
+    constants = {constant.name: constant for constant in graph.initializer}
+    own, zero = (constants[parameter] for parameter in takers[0].input[1:3])
+    same = zero.data_type == dtype and numpy_helper.to_array(own) == scale and numpy_helper.to_array(zero) == zero_point
+    return takers[0] if bool(same) else None
 
 
 def _rename(nodes: Iterable[Any], old: str, new: str) -> None:

@@ -131,14 +131,21 @@ def _cost(report: dict[str, Any]) -> str:
         measured = file["measured"]
         times: tuple[str, ...] = ("not measured",) * 5
         if measured:
-            latency = [f"{short(measured['latency'][key]['value'])} ms" for key in ("p50", "p90", "p99")]
-            memory = f"{short(measured['peak_memory']['value'])} MB"
-            times = (*latency, f"{short(measured['cold_start']['value'])} ms", memory)
-            sources.add(f"Latency and memory: source {measured['source']}, {measured['machine']}, single inferences.")
+            latency = [_estimate(measured["latency"][key]) for key in ("p50", "p90", "p99")]
+            told = (measured[key] for key in ("cold_start", "peak_memory"))
+            times = (*latency, *(f"{short(f['value'])} {f['unit']}" if f else "not measured" for f in told))
+            told_of = f"source {measured['source']}, {measured['machine']}"
+            sources.add(f"Latency and memory: {told_of}, single inferences, with 95% intervals.")
         rows.append((_code(file), *size, *times))
     timed = {f"`{file['name']}`": file["measured"]["notes"] for file in report["files"] if file["measured"]}
     notes = "\n".join(f"- {_text(note)}" for note in told_once(timed))
     return "\n\n".join(filter(None, [_table(rows), *map(_text, sorted(sources)), notes]))
+
+
+def _estimate(found: dict[str, Any]) -> str:
+    """A figure with its 95% interval, as far as it is bounded."""
+    low, high = ("–" if found[key] is None else short(found[key]) for key in ("low", "high"))
+    return f"{short(found['value'])} {found['unit']} ({low} to {high})"
 
 
 def _limits(report: dict[str, Any], shipped: list[dict[str, Any]], verdict: Verdict) -> str:

@@ -66,7 +66,7 @@ def pace_figures(pace: PrunedPace | None) -> dict[str, Any] | None:
     if pace is None:
         return None
     return {
-        "share": figure(pace.share, "share", "host"),
+        "share": {**figure(pace.share, "share", "host"), "low": pace.low, "high": pace.high},
         "unpruned": figure(pace.whole_ms, "ms", "host"),
         "pruned": figure(pace.pruned_ms, "ms", "host"),
     }
@@ -78,6 +78,7 @@ def pace_notes(pace: PrunedPace | None, run: RunResult) -> list[str]:
     return [
         f"pruned to {pace.share:.1%} of the unpruned student's latency ({run.pruning.asked:.1%} asked for, "
         f"{run.pruning.predicted:.1%} predicted): medians of {pace.rounds} rounds, the two in turns"
+        + (f"; 95% interval {pace.low:.1%} to {pace.high:.1%}" if pace.low and pace.high else "")
     ]
 
 

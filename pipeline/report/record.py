@@ -19,6 +19,7 @@ from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit
 from pipeline.report.explanation import explanation, explanation_notes
 from pipeline.report.figures import COUNTED, ROLES, accuracy_figure, confusion, figure, per_class
+from pipeline.report.latency import latency_figures, latency_notes
 from pipeline.report.layers import float_layer_costs, mixed_notes, mixed_precision, sensitivity
 from pipeline.report.operators import operator_times, operators
 from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
@@ -207,7 +208,7 @@ def _measured(
     latency = file.latency
     if latency is None:
         return None
-    source, notes = latency.source, [*latency.notes, *pace_notes(file.pace, run)]
+    source, notes = latency.source, [*latency.notes, *latency_notes(latency), *pace_notes(file.pace, run)]
     speedup = beside.latency.p50 / latency.p50 if beside and beside.latency else None
     slow = not_faster(file, beside, recipe.student.family) if beside else None
     if slow is not None:
@@ -220,14 +221,15 @@ def _measured(
         "threads": latency.threads,
         "runs": latency.runs,
         "looks": latency.looks,
-        "latency": {name: figure(getattr(latency, name), "ms", source) for name in ("p50", "p90", "p99", "mean")},
-        "cold_start": figure(latency.cold_start_ms, "ms", source),
-        "peak_memory": figure(latency.peak_mem_mb, "MB", source),
+        **latency_figures(latency.samples, source, latency.quiet, latency.at_pace, latency.energy_mj),
+        "cold_start": None if latency.cold_start_ms is None else figure(latency.cold_start_ms, "ms", source),
+        "peak_memory": None if latency.peak_mem_mb is None else figure(latency.peak_mem_mb, "MB", source),
         "float_layers": float_layer_costs(file, run),
         "times_faster_than_float32": None if speedup is None else figure(speedup, "times", source),
         "operator_times": operator_times(file),
         "beside_unpruned": pace_figures(file.pace),
         "samples": {"values": _samples(latency), "unit": "ms", "source": source},
+        "origin": None,  # of figures that were imported
         "notes": notes,
     }
 
@@ -276,7 +278,7 @@ def _provenance(recipe: Recipe, profile: Profile) -> dict[str, Any]:
             "calibration": recipe.calibration.seed,
         },
         "recipe": without_folders(recipe.model_dump(mode="json", by_alias=True)),
-        "profile": profile.model_dump(mode="json", by_alias=True),
+        "profile": profile.for_reports(),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.context import RunContext
-from pipeline.latency import refuse_other_places
+from pipeline.errors import InputError
 from pipeline.plan import TargetPlan
 from pipeline.progress import SILENT, Reporter
 from pipeline.recipe import Recipe
@@ -19,6 +19,7 @@ from pipeline.search.trial import limits
 from pipeline.settings.search import SearchSettings
 from pipeline.store import Store
 from targets.machine import describe_machine
+from targets.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def ground_of(
 ) -> Ground:
     """Raises InputError if latency is to be measured somewhere else than here."""
     if latency:
-        refuse_other_places(planned.profile.measure)
+        _refuse_other_places(planned.profile)
     if recipe.quantize.scheme is None:  # said, so that the first trial has it where schemes are searched
         quantize = recipe.quantize.model_copy(update={"scheme": planned.quantization.scheme})
         recipe = recipe.model_copy(update={"quantize": quantize})
@@ -60,6 +61,14 @@ def ground_of(
         file, overrides, recipe, named, planned, limits(planned.budgets, latency), latency, context, parent,
         parent / planned.profile.id,
     )  # fmt: skip
+
+
+def _refuse_other_places(profile: Profile) -> None:
+    if profile.measure.where != "host":
+        raise InputError(
+            f"a search measures latency on this host, target {profile.id} says measure.where: {profile.measure.where}; "
+            "set it to host for the search, or search with --no-latency"
+        )
 
 
 def search_of(ground: Ground, space: Space, judge: Callable[..., Any], more: Mapping[str, Any]) -> Search:

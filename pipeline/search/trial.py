@@ -3,17 +3,16 @@
 from typing import Any
 
 from pipeline.context import RunContext
-from pipeline.gate import PERCENTILES
+from pipeline.files import make_files, static_scheme
 from pipeline.latency import measure_latency
 from pipeline.metrics import accuracy
 from pipeline.plan import FilePlan, make_plan
 from pipeline.recipe import Recipe
-from pipeline.release import make_files
 from pipeline.results import ExportedFile, LatencyFigures, PreparedData
 from pipeline.run import train
 from pipeline.search.best import Judged
 from pipeline.validate import score_file
-from targets.latency import early_stopping
+from targets.latency import PERCENTILES, early_stopping
 from targets.profile import Budgets
 
 UNSURE = 1e-3  # share of its budget by which a latency counts as over it that too few runs were made to pass
@@ -27,8 +26,9 @@ def judge(recipe: Recipe, context: RunContext, *, target: str, latency: bool) ->
     (planned,), recipe = whole.targets, whole.recipe
     networks = train(recipe, context, (planned,))
     accuracies, figures, excess = [], dict[str, float](), dict[str, float]()
-    for plan in planned.files:
-        file = make_files(recipe, planned, plan, networks, context)[-1]
+    static = static_scheme(recipe, planned, networks, context)
+    for plan, files in zip(planned.files, make_files(recipe, planned, networks, static, context), strict=True):
+        file = files[-1]
         accuracies.append(validation_accuracy(file, networks.data, plan, context))
         timed = None
         if latency:
@@ -62,8 +62,14 @@ def costs(file: ExportedFile, timed: LatencyFigures | None) -> dict[str, float]:
     found = {"size_mb": file.bytes / 1e6}
     if timed is not None:
         found |= {f"latency_ms.{share}": getattr(timed, share) for share in PERCENTILES}
-        found |= {"cold_start_ms": timed.cold_start_ms, "peak_mem_mb": timed.peak_mem_mb}
+        found |= other_costs(timed)
     return found
+
+
+def other_costs(timed: LatencyFigures) -> dict[str, float]:
+    """Cold start and memory, as far as the place that measured tells them."""
+    told = {"cold_start_ms": timed.cold_start_ms, "peak_mem_mb": timed.peak_mem_mb}
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def limits(budgets: Budgets, latency: bool) -> dict[str, float]:

@@ -7,59 +7,95 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from targets.errors import TargetError
-from targets.latency import look_schedule, stop_rules
-from targets.machine import available_cores
+from targets.latency import StopRule
+from targets.machine import available_cores, describe_machine
 from targets.profile import Budgets, Measure
-from targets.runtimes.base import RuntimeOptions, session_settings
+from targets.runners.base import Feeds, Measured, rule_of
+from targets.runners.pace import at_pace
+from targets.runners.quiet import judge, look_around
+from targets.runtimes.base import RuntimeOptions, open_model, session_settings
 
 
-@dataclass(frozen=True, eq=False)
-class HostSamples:
-    """`samples_ms`: float64 [runs], single inferences in the order measured: inputs handed over, run, outputs
-    fetched.
+class HostRunner:
+    """This computer: see `targets.runners.base.Runner`."""
 
-    `cold_start_ms`: opening the file and the first inference, in a process that has its runtime imported; the
-    start of that process is left out, and the file is likely in the page cache. `peak_mem_mb`: by how much the
-    peak of resident memory exceeds what the process held just before it opened the file; `process_mem_mb` is that
-    peak, Python and runtime included. MB are 10**6 bytes. `looks`: at how many points a verdict could have ended
-    the runs; `targets.latency.early_stopping` asks for it.
-    """
+    def identity(self, options: RuntimeOptions) -> str:
+        return describe_machine().label
 
-    samples_ms: np.ndarray
-    cold_start_ms: float
-    peak_mem_mb: float
-    process_mem_mb: float
-    looks: int
-    notes: tuple[str, ...]
+    def run(self, file: Path, options: RuntimeOptions, feeds: Feeds) -> list[list[np.ndarray]]:
+        model = open_model(file, options)
+        return [model.run(feed) for feed in feeds]
+
+    def measure(
+        self,
+        file: Path,
+        options: RuntimeOptions,
+        feeds: Feeds,
+        plan: Measure,
+        folder: Path,
+        *,
+        budget: Budgets | None = None,
+    ) -> Measured:
+        return measure(file, options, feeds, plan, folder, budget=budget)
 
 
 def measure(
     file: Path,
     options: RuntimeOptions,
-    feeds: Sequence[Mapping[str, np.ndarray]],
+    feeds: Feeds,
     plan: Measure,
     folder: Path,
     *,
     budget: Budgets | None = None,
-) -> HostSamples:
-    """Single inferences of `file` in turn through `feeds`, after `plan.warmup`, until `plan.min_runs` and
-    `plan.min_seconds`. With latency budgets, on until the early-stopping rule has passed all or failed one, and
-    at most to `plan.max_runs`. `folder` is where temporary files may go; none is left.
+) -> Measured:
+    """As `targets.runners.base.Runner.measure` says. `folder` is where temporary files may go; none is left.
 
     Raises TargetError if the file can't be measured: what the runtime said, or how its process ended.
     """
     if not feeds:
         raise TargetError(f"{file}: no sample to measure it with, expected at least one")
-    budgets = _latency_budgets(budget)
-    schedule = look_schedule(plan.min_runs, plan.max_runs) if budgets else ()
+    rule = rule_of(plan, budget)
+    before = look_around(plan.pin_cores)
+    if plan.mode == "cold":
+        samples, answers = _cold_starts(file, options, feeds, plan, rule, folder)
+        references = np.array([])
+    else:
+        answer, samples = _once(file, options, feeds, plan, rule, folder)
+        answers, references = [answer], np.array(answer["references_ms"])
+    last = answers[-1]
+    return Measured(
+        samples_ms=samples,
+        cold_start_ms=float(np.median([answer["cold_start_ms"] for answer in answers])),
+        peak_mem_mb=max(answer["model_mem_mb"] for answer in answers),
+        process_mem_mb=max(answer["process_mem_mb"] for answer in answers),
+        looks=rule.looks,
+        notes=(
+            f"{options.runtime} {last['version']}: {session_settings(options)}",
+            *_what_was_timed(plan, len(feeds), len(samples)),
+            "peak memory: what the process grew by from opening the file on, Python and the runtime left out",
+            *_crowded(options.threads),
+            *last["notes"],
+        ),
+        source="host",
+        machine=describe_machine().label,
+        quiet=judge(before, references, options.threads),
+        at_pace_ms=at_pace(samples, references) if len(references) else None,
+        energy_mj=last.get("energy_mj"),
+    )
+
+
+def _once(
+    file: Path, options: RuntimeOptions, feeds: Feeds, plan: Measure, rule: StopRule, folder: Path
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What one fresh process answers, and its samples; a cold one makes none but the first inference."""
     inputs = list(feeds[0])
     arrays = {f"{row}_{place}": feed[name] for row, feed in enumerate(feeds) for place, name in enumerate(inputs)}
     request = {
@@ -70,10 +106,11 @@ def measure(
         "inputs": inputs,
         "warmup": plan.warmup,
         "min_runs": plan.min_runs,
-        "max_runs": plan.max_runs,
+        "max_runs": 0 if plan.mode == "cold" else plan.max_runs,
         "min_seconds": plan.min_seconds,
+        "pace_ms": plan.pace_ms,
         "pin_cores": plan.pin_cores,
-        "stop_rules": stop_rules(budgets, budget.confidence, schedule) if budget else {},
+        "rule": asdict(rule),
         "parent": os.getpid(),
     }
     with tempfile.TemporaryDirectory(dir=folder, prefix="latency-") as scratch:
@@ -82,36 +119,40 @@ def measure(
         np.savez(place / "feeds.npz", **arrays)  # type: ignore[arg-type]
         run_worker(file, place)
         answer: dict[str, Any] = json.loads((place / "answer.json").read_text(encoding="utf-8"))
-        samples = np.load(place / "samples.npy")
-    return HostSamples(
-        samples_ms=samples,
-        cold_start_ms=answer["cold_start_ms"],
-        peak_mem_mb=answer["model_mem_mb"],
-        process_mem_mb=answer["process_mem_mb"],
-        looks=max(1, len(schedule)),
-        notes=(
-            f"{options.runtime} {answer['version']}: {session_settings(options)}",
-            f"{len(feeds)} samples in turn after {plan.warmup} warm-up runs; "
-            "inputs handed over and outputs fetched included, preprocessing not",
-            "cold start: opening the file and the first inference, start of the process left out",
-            *_crowded(options.threads),
-            *answer["notes"],
-        ),
+        samples = np.array([]) if plan.mode == "cold" else np.load(place / "samples.npy")
+    return answer, samples
+
+
+def _cold_starts(
+    file: Path, options: RuntimeOptions, feeds: Feeds, plan: Measure, rule: StopRule, folder: Path
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Milliseconds of the first inference in one fresh process after the other, the opening of the file included."""
+    answers: list[dict[str, Any]] = []
+    begin = time.monotonic()
+    while len(answers) < plan.max_runs:
+        answers.append(_once(file, options, feeds[len(answers) % len(feeds) :], plan, rule, folder)[0])
+        starts = np.array([answer["cold_start_ms"] for answer in answers])
+        long_enough = time.monotonic() - begin >= plan.min_seconds
+        if len(starts) >= plan.min_runs and long_enough and rule.ends(starts):
+            break
+    return starts, answers
+
+
+def _what_was_timed(plan: Measure, feeds: int, runs: int) -> tuple[str, ...]:
+    cold = "opening the file and the first inference, start of the process left out"
+    if plan.mode == "cold":
+        return (f"latencies are cold starts: {cold}; {runs} processes, the median is the cold start",)
+    pace = f", one every {plan.pace_ms:g} ms" if plan.pace_ms else ""
+    return (
+        f"{feeds} samples in turn after the warm-up{pace}; inputs handed over and outputs fetched included, "
+        "preprocessing not",
+        f"cold start: {cold}",
     )
 
 
 def _crowded(threads: int) -> list[str]:
     cores = available_cores()
     return [f"{threads} threads on {cores} cores: they wait for each other"] if threads > cores else []
-
-
-def _latency_budgets(budget: Budgets | None) -> list[tuple[float, float]]:
-    """(percentile as a share, budget in ms) of those that are set."""
-    if budget is None:
-        return []
-    limits = budget.latency_ms
-    pairs = ((0.50, limits.p50), (0.90, limits.p90), (0.99, limits.p99))
-    return [(share, limit) for share, limit in pairs if limit is not None]
 
 
 def run_worker(file: Path, place: Path, module: str = "targets.runners.worker") -> None:

@@ -1,4 +1,4 @@
-"""The process that measures two model files in turn: numpy, one runtime and the two files.
+"""The process that measures two model files in turn: numpy, the runtimes of the two files, and these.
 
 Started by `targets.runners.paired` as `python -m targets.runners.paired_worker REQUEST.json`; writes samples.npy
 (float64 [rounds, 2, runs a round], milliseconds) beside the request.
@@ -14,7 +14,8 @@ from time import perf_counter_ns
 import numpy as np
 
 from targets.errors import TargetError
-from targets.runners.worker import pin
+from targets.runners.pace import Ticks
+from targets.runners.worker import pin, warm_up
 from targets.runtimes.base import Model, RuntimeOptions, open_model
 
 Feed = dict[str, np.ndarray]  # by input name
@@ -24,13 +25,15 @@ def main(request_file: Path) -> None:
     folder = request_file.parent
     request = json.loads(request_file.read_text(encoding="utf-8"))
     pin(request["pin_cores"])
-    options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
-    models = [open_model(Path(file), options) for file in request["files"]]
+    models = [
+        open_model(Path(file), RuntimeOptions(*options))
+        for file, options in zip(request["files"], request["options"], strict=True)
+    ]
     with np.load(folder / "feeds.npz") as arrays:
         feeds = [_feeds(arrays, which, names) for which, names in enumerate(request["inputs"])]
     per_round = request["per_round"]
     for model, own in zip(models, feeds, strict=True):
-        _run(model, own, request["warmup"])
+        warm_up(model, own, request["warmup"], Ticks(None))
     rounds: list[list[list[float]]] = []
     gc.collect()
     gc.disable()  # a collection in the middle of a run would be Python's, not a model's

@@ -1,7 +1,7 @@
 """The process that measures: numpy, one runtime and a model file, as an app would hold them, no more.
 
 Started by `targets.runners.host` as `python -m targets.runners.worker REQUEST.json`; writes samples.npy
-(float64 [runs], milliseconds) and answer.json beside the request.
+(float64 [runs], milliseconds) and answer.json beside the request. On a board `targets.runners.board_worker` starts it.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -16,71 +17,133 @@ from typing import Any
 import numpy as np
 
 from targets.errors import TargetError
+from targets.latency import StopRule
+from targets.runners.energy import read_microjoules, used_millijoules
+from targets.runners.pace import EVERY, Ticks, reference_ms
 from targets.runtimes.base import Model, RuntimeOptions, open_model, runtime_version
+from targets.statistics.warmup import settled_after
+
+TELL_NS = 500_000_000  # between two parts of the samples
+FEWEST_WARMUP = 20  # inferences that tell whether they have settled
+MOST_WARMUP = 320
 
 Feed = dict[str, np.ndarray]  # by input name
 
 
-def main(request_file: Path) -> None:
+def main(request_file: Path, tell: Callable[[list[float]], None] | None = None) -> dict[str, Any]:
+    """`tell` hears of new samples while others are still to come; `already` of the request are of an earlier try."""
     folder = request_file.parent
     request = json.loads(request_file.read_text(encoding="utf-8"))
     feeds = _read_feeds(folder / "feeds.npz", request["inputs"])
     notes = pin(request["pin_cores"])
     options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
     version = runtime_version(options.runtime)  # imports it: neither its time nor its memory is the model's
-    samples = np.zeros(request["max_runs"])
     _reset_peak()
     before_mb = _peak_mb()
 
     start = perf_counter_ns()
-    model = open_model(Path(request["file"]), options)
+    model = open_model(folder / request["file"], options)
     model.run(feeds[0])
     cold_start_ms = (perf_counter_ns() - start) / 1e6
 
-    for run in range(request["warmup"]):
-        model.run(feeds[run % len(feeds)])
-    runs = _measure(model, feeds, samples, request)
-    np.save(folder / "samples.npy", samples[:runs])
+    answer: dict[str, Any] = {"cold_start_ms": cold_start_ms, "version": version}
     peak_mb = _peak_mb()
-    answer = {
-        "cold_start_ms": cold_start_ms,
-        "model_mem_mb": max(0.0, peak_mb - before_mb),
-        "process_mem_mb": peak_mb,
-        "version": version,
-        "notes": notes,
-    }
+    if request["max_runs"]:
+        ticks = Ticks(request["pace_ms"])
+        warmup, settled = warm_up(model, feeds, request["warmup"], ticks)
+        ticks.late = 0
+        peak_mb = _peak_mb()  # the statistics that say when to stop are no part of the model
+        samples, references, energy_mj = _measure(model, feeds, request, ticks, tell)
+        np.save(folder / "samples.npy", samples)
+        answer |= {"references_ms": references, "energy_mj": energy_mj}
+        notes += [warmup_note(warmup, settled), *_late(ticks, len(samples))]
+    answer |= {"model_mem_mb": max(0.0, peak_mb - before_mb), "process_mem_mb": peak_mb, "notes": notes}
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    return answer
 
 
-def _measure(model: Model, feeds: list[Feed], samples: np.ndarray, request: dict[str, Any]) -> int:
-    """Fills `samples` with milliseconds of single inferences; returns how many."""
-    stop_rules = {int(runs): rules for runs, rules in request["stop_rules"].items()}
+def warm_up(model: Model, feeds: list[Feed], least: int, ticks: Ticks) -> tuple[int, int | None]:
+    """Inferences that don't count, at least `least`, until their times have settled: (how many were made, after how
+    many they had settled, None if they had not by `MOST_WARMUP`)."""
+    taken: list[float] = []
+    wanted = max(FEWEST_WARMUP, least)
+    while True:
+        while len(taken) < wanted:
+            ticks.wait()
+            start = perf_counter_ns()
+            model.run(feeds[len(taken) % len(feeds)])
+            taken.append((perf_counter_ns() - start) / 1e6)
+        settled = settled_after(np.array(taken))
+        if settled is not None or wanted >= MOST_WARMUP:
+            return len(taken), settled
+        wanted = min(2 * wanted, max(MOST_WARMUP, least))
+
+
+def warmup_note(made: int, settled: int | None) -> str:
+    found = f"settled after {settled}" if settled is not None else "not settled by then: latencies may fall further"
+    return f"{made} warm-up runs, {found} (MSER-5)"
+
+
+def _late(ticks: Ticks, runs: int) -> list[str]:
+    return [f"{ticks.late} of {runs} inferences began later than the pace wants: the one before took too long"] * bool(
+        ticks.late
+    )
+
+
+def outputs(request_file: Path) -> dict[str, np.ndarray]:
+    """The outputs of each feed of a request, as "<feed>_<output>"."""
+    folder = request_file.parent
+    request = json.loads(request_file.read_text(encoding="utf-8"))
+    options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
+    model = open_model(folder / request["file"], options)
+    found = [model.run(feed) for feed in _read_feeds(folder / "feeds.npz", request["inputs"])]
+    return {f"{row}_{place}": array for row, arrays in enumerate(found) for place, array in enumerate(arrays)}
+
+
+def _measure(
+    model: Model,
+    feeds: list[Feed],
+    request: dict[str, Any],
+    ticks: Ticks,
+    tell: Callable[[list[float]], None] | None,
+) -> tuple[np.ndarray, list[float], float | None]:
+    """Milliseconds of single inferences, float64 [runs], and of the reference work before each `EVERY` of them; the
+    energy of an inference in mJ where the processor tells it."""
+    rule = StopRule(**request["rule"])
     gc.collect()
     gc.disable()  # a collection in the middle of a run would be Python's, not the model's
-    begin = perf_counter_ns()
-    runs = 0
+    parent = request["parent"] or os.getppid()
+    already = request.get("already", [])
+    samples = np.zeros(request["max_runs"])
+    samples[: len(already)] = already
+    runs = told = len(already)
+    references: list[float] = []
+    energy = read_microjoules()
+    begin = told_at = perf_counter_ns() - int(sum(already) * 1e6)
     while runs < request["max_runs"]:
+        if runs % EVERY == 0:
+            references.append(reference_ms())
         feed = feeds[runs % len(feeds)]
+        ticks.wait()
         start = perf_counter_ns()
         model.run(feed)
         end = perf_counter_ns()
         samples[runs] = (end - start) / 1e6
         runs += 1
-        if os.getppid() != request["parent"]:  # whoever asked was killed: nobody waits for an answer
+        if os.getppid() != parent:  # whoever asked was killed: nobody waits for an answer
             raise TargetError("the process that asked for this measurement has ended")
+        if tell and end - told_at > TELL_NS:
+            tell(samples[told:runs].tolist())
+            told, told_at = runs, end
         if runs < request["min_runs"] or end - begin < request["min_seconds"] * 1e9:
             continue
-        if not stop_rules or (runs in stop_rules and _decided(samples[:runs], stop_rules[runs])):
+        if rule.ends(samples[:runs]):
             break
-    return runs
-
-
-def _decided(samples: np.ndarray, rules: list[tuple[float, int, int]]) -> bool:
-    """Every budget passed, or one failed; see `targets.latency.stop_rules`."""
-    over = [int(np.count_nonzero(samples > budget)) for budget, _, _ in rules]
-    passed = [count <= most for count, (_, most, _) in zip(over, rules, strict=True)]
-    failed = [count >= least for count, (_, _, least) in zip(over, rules, strict=True)]
-    return all(passed) or any(failed)
+    used = used_millijoules(energy, read_microjoules())
+    if tell:
+        tell(samples[told:runs].tolist())
+    made = runs - len(already)
+    return samples[:runs], references, used / made if used is not None and made else None
 
 
 def _read_feeds(file: Path, names: list[str]) -> list[Feed]:

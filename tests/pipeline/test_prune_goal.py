@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.context import RunContext
@@ -19,6 +20,7 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.settings.prune import PruneSettings
 from pipeline.store import Store
 from targets.profile import Measure
+from targets.runners.paired import Contender, PairedSamples
 from targets.runtimes.base import RuntimeOptions
 
 ONLINE = DistillSettings(mode="online", batch_size=64)
@@ -158,7 +160,7 @@ def test_a_student_that_is_small_enough_stays_as_it_is(
 def test_two_files_are_measured_in_turns(
     image_onnx: ExportedFile, digits: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.pruning.timing.ROUNDS", 2)
+    monkeypatch.setattr("pipeline.pruning.timing.PROCESSES", 2)
     timed = TimedFile(image_onnx, ORT, digits)
     pace = compare_pace(timed, timed, FAST, tmp_path)
     assert pace.share > 0
@@ -171,26 +173,22 @@ def test_the_share_is_the_median_of_the_rounds(
     image_onnx: ExportedFile, digits: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that becomes ever slower slows both, and a round that is off is outvoted."""
-    clock = iter([(1.0, 2.0), (8.0, 4.0), (4.0, 8.0), (9.0, 10.0), (16.0, 32.0)])  # in the order measured
-    asked: list[bool] = []
-    pair: list[float] = []
+    processes = iter([([1.0, 8.0, 3.0], [2.0, 4.0, 6.0]), ([4.0, 5.0, 16.0], [8.0, 10.0, 32.0])])
 
-    def p50(timed: TimedFile, plan: Measure, folder: Path) -> float:
-        asked.append(timed is pruned)
-        if not pair:
-            pair.extend(next(clock))
-        return pair.pop(0)
+    def measured(file: Contender, reference: Contender, plan: Measure, folder: Path) -> PairedSamples:
+        return PairedSamples(*(np.repeat(np.array(ms), 5).reshape(3, 5) for ms in next(processes)))
 
-    monkeypatch.setattr("pipeline.pruning.timing._p50", p50)
-    pruned, whole = TimedFile(image_onnx, ORT, digits), TimedFile(image_onnx, ORT, digits)
-    assert compare_pace(pruned, whole, FAST, tmp_path) == Pace(0.5, 4.0, 8.0)
-    assert asked == [True, False, False, True, True, False, False, True, True, False]
+    monkeypatch.setattr("pipeline.pruning.timing.PROCESSES", 2)
+    monkeypatch.setattr("pipeline.pruning.timing.measure_paired", measured)
+    pace = compare_pace(TimedFile(image_onnx, ORT, digits), TimedFile(image_onnx, ORT, digits), FAST, tmp_path)
+    assert (pace.share, pace.pruned_ms, pace.whole_ms, pace.rounds) == (pytest.approx(0.5), 4.5, 7.0, 6)
+    assert (pace.low, pace.high) == (pytest.approx(0.5), pytest.approx(2.0))  # of six rounds, the least and the most
 
 
 def test_only_files_that_ship_are_held_against_the_unpruned(
     image_onnx: ExportedFile, digits: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.prune_goal.compare_pace", lambda *_: Pace(0.4, 2.0, 5.0))
+    monkeypatch.setattr("pipeline.prune_goal.compare_pace", lambda *_: Pace(0.4, 0.38, 0.43, 2.0, 5.0, 60))
     whole = [TimedFile(image_onnx, ORT, digits)]
     context = RunContext(Store(tmp_path))
     beside, shipped = (TargetFile(image_onnx, None, None, shipped=ships) for ships in (False, True))  # type: ignore[arg-type]
@@ -198,3 +196,4 @@ def test_only_files_that_ship_are_held_against_the_unpruned(
     pace = measure_pace(shipped, whole, FAST, digits, context).pace
     assert pace is not None
     assert (pace.share, pace.pruned_ms, pace.whole_ms) == (0.4, 2.0, 5.0)
+    assert (pace.low, pace.high, pace.rounds) == (0.38, 0.43, 60)

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from pipeline.errors import InputError
+from pipeline.files import Networks
 from pipeline.plan import describe_plan, make_plan
 from pipeline.recipe import load_recipe
-from pipeline.release import Networks
 from pipeline.run import static_granularities
 from targets.errors import TargetError
 from targets.profile import PROFILES, Quantization

@@ -30,6 +30,7 @@ FIGURE = ("value", "unit", "source")
 SHAPES = {
     "figure": FIGURE,
     "accuracy": (*FIGURE, "low", "high", "correct", "total"),
+    "estimate": (*FIGURE, "low", "high"),
     "drop": (*FIGURE, "low", "high", "lost", "gained"),
 }
 

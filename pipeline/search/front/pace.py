@@ -16,7 +16,7 @@ from pipeline.words import short
 from targets.latency import summarise
 from targets.machine import describe_machine
 from targets.profile import Budgets, Measure, Source
-from targets.runners.paired import Feeds, measure_paired
+from targets.runners.paired import Contender, measure_paired
 from targets.runtimes.base import RuntimeOptions, open_model
 
 
@@ -78,9 +78,8 @@ def measure_beside(
     def make(folder: Path, key: str, meter: Meter) -> PairedLatency:
         with _alone(context):
             found = measure_paired(
-                file.file, _samples(file, data, options), reference.file.file,
-                _samples(reference.file, reference.data, options), options, plan, folder,
-            )  # fmt: skip
+                _contender(file, data, options), _contender(reference.file, reference.data, options), plan, folder
+            )
         samples_file = folder / "samples.npz"
         np.savez(samples_file, own_ms=found.file_ms, reference_ms=found.reference_ms)
         summary = summarise(found.at_pace(reference.p50))
@@ -92,9 +91,9 @@ def measure_beside(
     return context.stage("paired-latency", inputs, PairedLatency, make, unit="files", title=title)
 
 
-def _samples(file: ExportedFile, data: PreparedData, options: RuntimeOptions) -> Feeds:
+def _contender(file: ExportedFile, data: PreparedData, options: RuntimeOptions) -> Contender:
     specs = open_model(file.file, options).inputs
-    return [feeds(specs, data, int(row)) for row in data.rows("validation")[:SAMPLES]]
+    return Contender(file.file, options, [feeds(specs, data, int(row)) for row in data.rows("validation")[:SAMPLES]])
 
 
 def _alone(context: RunContext) -> FileLock:

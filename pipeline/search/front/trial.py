@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from pipeline.context import RunContext
+from pipeline.files import Networks, make_files, static_scheme
 from pipeline.latency import measure_latency
 from pipeline.plan import FilePlan, TargetPlan, make_plan
 from pipeline.recipe import Recipe
-from pipeline.release import Networks, make_files
 from pipeline.results import ExportedFile, PreparedData
 from pipeline.run import train
 from pipeline.search.best import Judged
@@ -14,7 +14,7 @@ from pipeline.search.front.goals import COSTS
 from pipeline.search.front.pace import Reference, measure_beside, reference_of
 from pipeline.search.front.study import Costs
 from pipeline.search.result import RATIO
-from pipeline.search.trial import bare, limits, validation_accuracy
+from pipeline.search.trial import bare, limits, other_costs, validation_accuracy
 from pipeline.settings.release import CalibrationSettings, QuantizeSettings
 from targets.profile import Budgets
 
@@ -81,8 +81,10 @@ def _make(recipe: Recipe, context: RunContext, target: str) -> _Made:
     plan = make_plan(recipe, (target,))
     (planned,) = plan.targets
     networks = train(plan.recipe, context, (planned,))
-    files = [(file, make_files(plan.recipe, planned, file, networks, context)[-1]) for file in planned.files]
-    return _Made(planned, networks, files)
+    static = static_scheme(plan.recipe, planned, networks, context)
+    made = make_files(plan.recipe, planned, networks, static, context)
+    shipped = [(file, files[-1]) for file, files in zip(planned.files, made, strict=True)]
+    return _Made(planned, networks, shipped)
 
 
 def _costs(made: _Made, beside: References, context: RunContext) -> Costs:
@@ -116,5 +118,5 @@ def _timed(
     }  # fmt: skip
     if planned.budgets.cold_start_ms is not None or planned.budgets.peak_mem_mb is not None:
         alone = measure_latency(file, data, plan.options, planned.profile.measure, Budgets(), context)
-        found |= {"cold_start_ms": alone.cold_start_ms, "peak_mem_mb": alone.peak_mem_mb}
+        found |= other_costs(alone)
     return found

@@ -1,0 +1,75 @@
+"""Pruning a student of Fashion-MNIST to half its latency, in the INT8 files that ship for this computer: what it costs
+in accuracy, and how much of the gain that was asked for is there.
+
+The ways to prune start from one distilled student and recover for equally many epochs.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compression_peers import RECIPE, SETTINGS
+from benchmarks.record import Bar, asked, edgepress, kept_or_scratch, write_result
+
+SHARE = 0.5
+PRUNING = (f"prune.latency={SHARE}", "prune.recovery_epochs=6", "prune.learning_rate=0.002")
+WAYS = {
+    "one shot": (),
+    "gradual": ("prune.schedule=gradual",),
+    "one shot, multiples of 4": ("prune.round_to=4",),
+    "one shot, multiples of 16": ("prune.round_to=16",),
+}
+DEFAULT = "one shot"
+SHORT = ("data.limit=400", "teacher.epochs=1", "distill.epochs=1", "prune.latency=0.9", "prune.recovery_epochs=4")
+
+
+def pruned(sets: tuple[str, ...], folder: Path) -> dict[str, Any]:
+    """What the report of a release says of pruning and of its INT8 files."""
+    words = [word for setting in sets for word in ("--set", setting)]
+    ended = edgepress("run", f"recipes/{RECIPE.name}", "--target", "host", *words, "--out", str(folder))
+    if ended.code not in (0, 1):
+        return {"refused": ended.output.strip().splitlines()[-1]}
+    report = json.loads((folder / RECIPE.stem / "host" / "report.json").read_text())
+    told = report["pruning"]
+    files = {
+        file["name"]: {
+            "share_of_latency": file["measured"]["beside_unpruned"]["share"]["value"],
+            "accuracy": file["accuracy"]["value"],
+            "bytes": file["size"]["value"],
+        }
+        for file in report["files"]
+        if file["shipped"]
+    }
+    before, after = (told["accuracy"][side]["value"] for side in ("before", "after"))
+    return {
+        "asked": told["goal"]["asked"]["value"], "predicted": told["goal"]["predicted"]["value"],
+        "accuracy": {"before": before, "after": after}, "points_lost": 100 * (before - after),
+        "macs": {side: told["macs"][side]["value"] for side in ("before", "after")},
+        "parameters": {side: told["parameters"][side]["value"] for side in ("before", "after")}, "files": files,
+    }  # fmt: skip
+
+
+def bars_of(found: dict[str, Any]) -> list[Bar]:
+    asked_gain = 1 - found["asked"]
+    bars = [Bar("points lost by pruning to half the latency, after recovery", found["points_lost"], "<=", 1.5)]
+    for name, file in found["files"].items():
+        gain = (1 - file["share_of_latency"]) / asked_gain
+        bars.append(Bar(f"{name}: measured gain in latency against the asked one", gain, ">=", 0.8))
+    return bars
+
+
+def main() -> None:
+    options = asked()
+    short = SHORT if options.quick else ()
+    with kept_or_scratch(options.keep) as folder:
+        ways = {}
+        for name, sets in WAYS.items():
+            ways[name] = pruned((*SETTINGS, *PRUNING, *short, *sets), folder)
+            print(name, ways[name], flush=True)
+    figures = {"recipe": RECIPE.stem, "settings": [*SETTINGS, *PRUNING], "target": "host",
+               "ways": {name: {"settings": list(sets), **ways[name]} for name, sets in WAYS.items()}}  # fmt: skip
+    write_result("compression-pruning", figures, bars_of(ways[DEFAULT]), options.quick)
+
+
+if __name__ == "__main__":
+    main()
