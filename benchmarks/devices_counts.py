@@ -76,7 +76,7 @@ def count(core: str, network: str, dtype: str, folder: Path) -> dict[str, Any]:
     with quiet():
         file = export(network, dtype, folder)
     options = RuntimeOptions("litert", 1, "xnnpack")
-    feeds = made_up_feeds(open_model(file, options).inputs)
+    feeds = made_up_feeds(file, options)
     counted = EmulatedRunner(emulated_core(core)).count(file, options, feeds)
     graph = read_graph(file, "tflite")
     if computed_dtype(graph) != dtype:

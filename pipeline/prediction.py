@@ -15,7 +15,6 @@ from targets.prediction.measurements import Work
 from targets.prediction.predict import CONFIDENCE, Basis, Prediction, basis_for, predict
 from targets.profile import Profile
 from targets.runners.emulated import EmulatedRunner, InstructionCounts
-from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
 LOOKUPS = frozenset({"gather", "embedding-lookup"})  # read the rows that they give, not the whole table
 EIGHT_BITS = ("int8", "uint8", *FOUR_BITS)  # of weights that are multiplied as integers
@@ -42,19 +41,15 @@ def predict_file(
     """
     options = options_for(file, profile)
     basis = basis_for(profile, next(one for one in profile.runtimes if one.name == options.runtime))
-    inputs = open_model(file, options).inputs
+    feeds = made_up_feeds(file, options)  # opens the file
     graph = read_graph(file, "tflite" if options.runtime == "litert" else "onnx")
     dtype = computed_dtype(graph)
     _refuse_unmeasured(file, dtype, basis, profile)
     with reporter.stage("instructions", 1, "runs") as meter:
-        counts = _count(file, options, inputs, basis)
+        counts = EmulatedRunner(basis.emulated).count(file, options, feeds)
         meter.advance(note=counts.core)
     work = work_of(graph, counts, dtype)
     return PredictedFile(file, predict(basis, work, confidence), work, counts)
-
-
-def _count(file: Path, options: RuntimeOptions, inputs: tuple[TensorSpec, ...], basis: Basis) -> InstructionCounts:
-    return EmulatedRunner(basis.emulated).count(file, options, made_up_feeds(inputs))
 
 
 def _refuse_unmeasured(file: Path, dtype: str, basis: Basis, profile: Profile) -> None:
