@@ -177,6 +177,9 @@ def gate_command(
             "--emulate", help="With --baseline: more instructions on this target's or core's emulation fail too."
         ),
     ] = None,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Holds latency budgets against predictions, if the profile allows it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Checks a bundle's hashes and decides from its report: exit 0 or 1."""
@@ -187,6 +190,10 @@ def gate_command(
     verdict = check_bundle(bundle, baseline)
     if emulate and baseline:
         verdict = with_instructions(verdict, bundle, baseline, emulate, quiet=as_json)
+    if predict:
+        from pipeline.cli_prediction import gate_by_prediction
+
+        verdict = gate_by_prediction(verdict, bundle, quiet=as_json)
     if as_json:
         print_json(_verdict_json(verdict))
     else:
@@ -275,12 +282,22 @@ def bench_command(
     ] = False,
     layers: Annotated[bool, typer.Option("--layers", help="Times every layer of one file, on this machine.")] = False,
     plot: Annotated[Path | None, typer.Option(help="With --layers: an .svg file for their plot.")] = None,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Predicts the latency on the target's own core instead.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Times single inferences of one model file on this machine or a device, with the target's thread count; of two, in
     turn on this machine, which is faster."""
     from pipeline.errors import InputError
 
+    if predict:
+        if emulate or layers or runs or device or tool or len(files) > 1:
+            raise InputError("bench --predict takes one file and nothing but --target")
+        from pipeline.cli_prediction import show_prediction
+
+        show_prediction(files[0], target, as_json)
+        return
     if emulate:
         if len(files) > 1 or device or tool or layers:
             raise InputError("bench --emulate counts one file, without --device, --tool or --layers")

@@ -259,6 +259,7 @@ class Measure(Strict):
     max_runs: int = Field(default=2000, ge=1)
     min_seconds: float = Field(default=1.0, ge=0)
     pin_cores: tuple[int, ...] | None = None
+    allow_prediction: bool = False  # a verdict may rest on a predicted latency's upper end
 
     @model_validator(mode="before")
     @classmethod
@@ -298,11 +299,12 @@ class Measure(Strict):
 
 
 class Baseline(Strict):
-    """A published latency, to hold figures against."""
+    """A published latency, to hold figures against, and to predict others from where its `threads` are known."""
 
     model: str
     dtype: str
     ms: float = Field(gt=0)
+    threads: int | None = Field(default=None, ge=1, le=64)
     source: str = Field(min_length=1)
 
 
