@@ -18,8 +18,8 @@ from scipy.signal import lfilter
 from scipy.stats import norm
 
 from benchmarks.record import Bar, edgepress, scratch, write_result
-from pipeline.bundle import GOLDEN
 from pipeline.gate import decide
+from pipeline.golden import GOLDEN_FILES
 from pipeline.integrity import REPORT, read_json
 from targets.latency import early_stopping, stop_rule, summarise
 from targets.profile import Budgets, Measure
@@ -102,7 +102,7 @@ def simulate(device: str, trials: int) -> dict[str, Any]:
 def gate_again(bundle: Path) -> dict[str, Any]:
     """The latency checks of a bundle's gate, each file measured anew on its golden inputs."""
     report = read_json(bundle / REPORT)
-    golden = read_json(bundle / GOLDEN)["files"]
+    golden = read_json(bundle / GOLDEN_FILES)["files"]
     budgets = Budgets.model_validate(report["budgets"])
     plan = Measure.model_validate(report["provenance"]["profile"]["measure"])
     noise = {}

@@ -49,13 +49,14 @@ def targets_check(
 def _check_model(file: Path, target: str | None, delegate: str | None, as_json: bool) -> int:
     from pipeline.delegates import uncovered
     from pipeline.errors import InputError
-    from targets.delegates.tables import delegate_table, read_table
+    from targets.delegates.tables import DelegateTable, delegate_table, read_table
 
     name, runtime = _delegate_of(file, target, delegate)
+    table: DelegateTable | None
     if delegate is not None and delegate.endswith((".yaml", ".yml")):
-        table = read_table(Path(delegate))
-        if table.runtime != name:
-            raise InputError(f"{delegate}: a table for {table.runtime}, {file.name} is run by {name}")
+        own = table = read_table(Path(delegate))
+        if own.runtime != name:
+            raise InputError(f"{delegate}: a table for {own.runtime}, {file.name} is run by {name}")
     else:
         table = delegate_table(name, delegate or (runtime.delegate if runtime else None))
     if table is None:

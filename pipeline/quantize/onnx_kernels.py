@@ -29,7 +29,8 @@ def widen_first_convolution(model: Any) -> None:
         if channels >= TOGETHER or grouped or zero_point is None or zero_point.dims or len(takers) != 1:
             continue
         values = numpy_helper.to_array(weight)
-        if values.dtype.itemsize != 1 or _shared(graph, weight.name):
+        eight_bits = values.dtype.itemsize == numpy_helper.to_array(zero_point).dtype.itemsize == 1
+        if not eight_bits or _shared(graph, weight.name):
             continue
         more = ((0, 0), (0, TOGETHER - channels), (0, 0), (0, 0))
         weight.CopyFrom(numpy_helper.from_array(np.pad(values, more), weight.name))

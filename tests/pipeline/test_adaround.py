@@ -132,7 +132,11 @@ def stored_weights(file: ExportedFile) -> list[np.ndarray]:
     """The int8 constants of a file as torch lays them out, [outputs, inputs of a group, ...]."""
     if file.format == "onnx":
         constants = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(file.file)).graph.initializer]
-        return [values for values in constants if values.dtype == np.int8 and values.ndim > 1]
+        weights = [values for values in constants if values.dtype == np.int8 and values.ndim > 1]
+        # Colours have a channel of zeros beside them.
+        return [
+            values[:, :3] if values.shape[1:] == (4, 3, 3) and not values[:, 3].any() else values for values in weights
+        ]
     model = flatbuffer_utils.read_model(str(file.file))
     graph, found = model.subgraphs[0], []
     for operator in graph.operators:

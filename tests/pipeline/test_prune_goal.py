@@ -61,7 +61,7 @@ def paced(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         share = int(macs) / int(whole.file.fingerprint.split()[1])
         asked.append(share)
         found = (0.2 + 0.8 * share) * (1.1 if name == "tflite" else 1.0)
-        return Pace(found, found, 1.0)
+        return Pace(found, found, found, found, 1.0, 5)
 
     monkeypatch.setattr("pipeline.prune_goal.compare_pace", pace)
     return asked

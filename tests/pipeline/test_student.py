@@ -85,13 +85,13 @@ def test_an_image_student_takes_no_layers_from_its_teacher(digits: PreparedData,
         student_architecture(settings, digits, image_teacher(digits, session_context))
 
 
-def test_students_see_pixels_around_zero_by_one_scale(digits: PreparedData, session_context: RunContext) -> None:
+def test_students_see_pixels_divided_by_one_number(digits: PreparedData, session_context: RunContext) -> None:
     teacher = image_teacher(digits, session_context)
     network = build_network(student_architecture(StudentSettings(family="mobilenetv2"), digits, teacher))
     seen: list[torch.Tensor] = []
     network.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     network.eval()(torch.tensor([0.0, 255.0]).view(1, 1, 1, 2).expand(1, 3, 32, 2).repeat(1, 1, 1, 16))
-    assert (seen[0].min(), seen[0].max()) == (-1, 1)
+    assert (seen[0].min(), seen[0].max()) == (0, 255 / 128)
 
 
 def test_the_registry_is_read_without_torch() -> None:
