@@ -408,5 +408,5 @@ def test_the_card_tells_what_who_how_well_and_how(run: RunResult) -> None:
     assert "not stated by the source" in card  # the licence
     assert "**failed**" in card
     columns = {line.count("|") for line in card.splitlines() if line.startswith("|")}
-    assert columns == {5, 8, 9}  # the pipes of a row in each kind of table
+    assert columns == {5, 7, 8, 9}  # the pipes of a row in each kind of table
     assert "\n## Groups and calibration\n" in card
