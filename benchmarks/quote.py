@@ -7,7 +7,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs/distillation.md", ROOT / "docs/compression.md")
+PAGES = (README, ROOT / "docs/distillation.md", ROOT / "docs/compression.md", ROOT / "docs/devices.md")
 RESULTS = ROOT / "benchmarks/results"
 
 
@@ -17,7 +17,9 @@ def quoted(text: str) -> str:
         "demo": demo_table,
         "measured": lambda: bars_table("main", "benchmarks/results"),
         "distillation": lambda: bars_table("distillation", "../benchmarks/results"),
+        "compression": lambda: bars_table("compression", "../benchmarks/results"),
         "peers": peers_table,
+        "devices": lambda: bars_table("devices", "../benchmarks/results"),
     }
     for name, make in makers.items():
         if f"<!-- {name} -->" not in text:
