@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 # Channels that onnxruntime's direct 8-bit convolution takes at a time. Where they do not come out even, the input is
-# first copied out, kernel position by kernel position: of three colours that takes longer than the convolution.
+# first copied out, kernel position by kernel position, as that of an image's three colours.
 TOGETHER = 4
 LAYERS = {"Conv": 1, "QLinearConv": 3}  # and where their weights stand among their inputs
 
