@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from targets.budgets import Budgets, LatencyBudget
 from targets.errors import TargetError
-from targets.profile import Budgets, LatencyBudget, Measure, Tools
+from targets.measuring import Measure, Tools
 from targets.runners.base import runner_for
 from targets.runners.openssh import CONFIG
 from targets.runtimes.base import RuntimeOptions
