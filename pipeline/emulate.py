@@ -15,9 +15,11 @@ from pipeline.golden import golden_positions
 from pipeline.prediction import predict_from
 from pipeline.progress import Meter
 from pipeline.results import ExportedFile, PreparedData
+from pipeline.store import file_sha256
 from targets.emulator.cores import EmulatedCore, profile_cores
 from targets.emulator.counts import InstructionCounts
 from targets.emulator.place import installed
+from targets.emulator.plugin import SOURCE as PLUGIN
 from targets.emulator.plugin import compiler
 from targets.emulator.qemu import find_qemu
 from targets.errors import TargetError
@@ -52,6 +54,7 @@ def emulate(
         "data": data.fingerprint,
         "options": options,
         "cores": [EmulatedRunner(core).identity(options) for core in cores],
+        "plugin": file_sha256(PLUGIN),
         "processor": [machine.cpu, machine.isa],
     }
 

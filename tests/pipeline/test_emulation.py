@@ -152,6 +152,17 @@ def test_validate_ends_with_1_where_a_core_computes_otherwise(bundle: Path, host
     assert "DIFFERENT" in bad.output
 
 
+def test_files_can_be_chosen_by_name(bundle: Path, host_as_core: dict[str, float]) -> None:
+    for where in (["--emulate", "rpi4"], []):
+        told = CliRunner().invoke(app, ["validate", str(bundle), "--file", "model.float32.onx", *where])
+        assert told.exit_code == 2
+        assert "ships model.float32.onnx, model.float32.tflite; name one" in " ".join(told.output.split())
+    one = CliRunner().invoke(
+        app, ["validate", str(bundle), "--emulate", "rpi4", "--file", "model.float32.tflite", "--json"]
+    )
+    assert [row["file"] for row in json.loads(one.stdout)] == ["model.float32.tflite"]
+
+
 def test_a_core_that_fails_is_one_message_and_exit_code_2(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: object) -> None:
         raise TargetError("m.onnx: the process emulated on cortex-a72 crashed (SIGSEGV; it said nothing)")
