@@ -8,9 +8,10 @@ from benchmarks.record import ROOT
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.distill.cache import cache_teacher
+from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.student import distill, train_naive
 from pipeline.recipe import Recipe, load_recipe
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.store import Store
 from pipeline.teacher import teach
 from pipeline.teachers.inference import for_inference

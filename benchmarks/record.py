@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,6 +86,19 @@ def scratch() -> Iterator[Path]:
 def kept_or_scratch(folder: Path | None) -> AbstractContextManager[Path]:
     """`folder`, which stays, or one that is gone at the end."""
     return scratch() if folder is None else nullcontext(folder)
+
+
+def remembered(folder: Path, name: str, make: Callable[[], Any]) -> Any:
+    """What an earlier run at this commit left in `folder` under `name`, or what `make` gives, which is left there: a
+    benchmark that was stopped goes on. JSON's plain types alone."""
+    file = folder / f"{name}.json"
+    if file.exists():
+        left = json.loads(file.read_text(encoding="utf-8"))
+        if left["commit"] == _commit():
+            return left["found"]
+    found = make()
+    write_atomic(file, json.dumps({"commit": _commit(), "found": found}) + "\n")
+    return found
 
 
 def asked() -> argparse.Namespace:

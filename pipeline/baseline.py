@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.results import Check
+from pipeline.instructions import compare_reported
+from pipeline.verdict import Check
 from pipeline.words import short
 from targets.statistics.correlation import correlation_time
 from targets.statistics.order import Interval, percentile_interval
@@ -22,6 +23,7 @@ def compare_with_baseline(report: dict[str, Any], baseline: dict[str, Any]) -> t
     - size: at most `SIZE_TOLERANCE` more;
     - latency p90: a regression is more than `LATENCY_TOLERANCE` above the baseline's p90 with 95% intervals of the
       two that do not overlap. Times of different machines, sources or thread counts are not compared: no check.
+    - instructions on an emulated core, where both reports have them of the same emulator and runtime: 1% more.
 
     Raises InputError if the baseline is of another recipe, target or schema.
     """
@@ -41,6 +43,7 @@ def compare_with_baseline(report: dict[str, Any], baseline: dict[str, Any]) -> t
             checks.append(Check("baseline.files", before["name"], 0, ">=", 1, "files", "counted", False, None, text))
             continue
         checks += [_accuracy(file, before), _size(file, before), *_latency(file, before)]
+        checks += compare_reported(file, before)
     return tuple(checks)
 
 

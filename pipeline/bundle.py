@@ -10,14 +10,23 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.feeds import preprocess_settings
-from pipeline.golden import GOLDEN_FILES, GoldenResult, golden_positions, replay, write_samples, write_tensors
+from pipeline.golden import (
+    GOLDEN_FILES,
+    GoldenResult,
+    golden_positions,
+    named_files,
+    replay,
+    write_samples,
+    write_tensors,
+)
 from pipeline.integrity import MANIFEST, REPORT, bundle_files, json_text, read_json, verify_bundle
 from pipeline.recipe import Recipe
 from pipeline.report.card import render_card
 from pipeline.report.html import render_html
 from pipeline.report.record import file_name, without_folders
-from pipeline.results import RunResult, TargetFile, Verdict
+from pipeline.results import RunResult, TargetFile
 from pipeline.store import file_sha256
+from pipeline.verdict import Verdict
 from targets.place import named_tools, placed_measure
 from targets.profile import Measure, Profile
 from targets.runners.base import runner_for
@@ -25,6 +34,7 @@ from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
 SCHEMA = 1
 CLOCKED = ("MODEL_CARD.md", REPORT, "report.html")  # they tell what the clock and the memory meter gave
+UNREPEATED = dict.fromkeys(("measured", "emulated", "predicted"))  # of a report's file: no two runs have the same bits
 
 
 def write_bundle(
@@ -87,9 +97,11 @@ def _write_report(folder: Path, report: dict[str, Any], verdict: Verdict) -> Non
     _write_text(folder / "MODEL_CARD.md", render_card(report, verdict))
 
 
-def validate_bundle(folder: Path, device: str | None = None, tools: Sequence[str] = ()) -> list[GoldenResult]:
-    """Every shipped file of a bundle, proven to be as written, run by its runtime on the golden inputs: here, or on the
-    `device` (adb:SERIAL or ssh:HOST) with its `tools` (NAME=PATH).
+def validate_bundle(
+    folder: Path, device: str | None = None, tools: Sequence[str] = (), names: Sequence[str] = ()
+) -> list[GoldenResult]:
+    """Every shipped file of a bundle, or those of `names`, proven to be as written, run by its runtime on the golden
+    inputs: here, or on the `device` (adb:SERIAL or ssh:HOST) with its `tools` (NAME=PATH).
 
     Raises InputError if the bundle is changed or incomplete, TargetError if a file can't be opened.
     """
@@ -98,7 +110,7 @@ def validate_bundle(folder: Path, device: str | None = None, tools: Sequence[str
     plan = Measure() if device is None else placed_measure(Measure(), device, named_tools(tools))
     runner = runner_for(plan)
     try:
-        return [replay(folder, name, entry, runner) for name, entry in sorted(golden["files"].items())]
+        return [replay(folder, name, golden["files"][name], runner) for name in named_files(golden["files"], names)]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / GOLDEN_FILES}: incomplete ({error!r}); make the bundle again") from None
 
@@ -185,13 +197,14 @@ def _manifest(run: RunResult, recipe: Recipe, profile: Profile, report: dict[str
         "files": {
             name: {"sha256": digest, "bytes": (folder / name).stat().st_size} for name, digest in digests.items()
         },
-        "clock_figures": list(CLOCKED) if any(file.latency for file in run.files) else [],
+        "clock_figures": list(CLOCKED) if any(file.latency or file.emulated for file in run.files) else [],
         "reproducible_sha256": _reproducible(report, digests),
     }
 
 
 def _reproducible(report: dict[str, Any], digests: dict[str, str]) -> str:
-    """One digest of all that no clock touches: the other files, and the report without `measured`."""
-    timeless = {**report, "files": [{**file, "measured": None} for file in report["files"]]}
+    """One digest of all that no clock touches: the other files, and the report without `measured` and what an
+    emulator counted."""
+    timeless = {**report, "files": [{**file, **UNREPEATED} for file in report["files"]]}
     lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name not in CLOCKED]
     return hashlib.sha256("".join([*lines, json_text(timeless)]).encode()).hexdigest()

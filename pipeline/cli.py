@@ -300,12 +300,12 @@ def _plan(
 
 
 def _show_releases(releases: "list[Release]", out: Path) -> None:
-    from pipeline.summary import failures, release_rows, slow_files
+    from pipeline.summary import emulated_files, failures, release_rows, slow_files
 
     head, rows = release_rows([release.report for release in releases], [r.verdict.passed for r in releases])
     show_table(head, rows)
     for release in releases:
-        for line in slow_files(release.report):
+        for line in (*slow_files(release.report), *emulated_files(release.report)):
             print(f"{release.target}: {line}")
         for line in failures(release.verdict):
             print(f"{release.target}: {line}")

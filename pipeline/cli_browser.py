@@ -19,7 +19,7 @@ def install_browser_command(
 
     from pipeline.progress import Reporter
     from targets.browser.chromium import browser_version, find_browser
-    from targets.browser.packages import browser_folder, install, is_whole, plan_install
+    from targets.browser.packages import ROOM, install, is_whole, plan_install
     from targets.errors import TargetError
 
     try:
@@ -28,7 +28,7 @@ def install_browser_command(
     except TargetError as error:
         print(f"note: {error}")
     if is_whole():
-        print(f"{browser_folder()}: the runtimes for browsers are here, whole")
+        print(f"{ROOM.folder}: the runtimes for browsers are here, whole")
         return 0
     plan = plan_install()
     answer = agreed(plan.rows(), plan.download, plan.disk, plan.folder, yes=yes, plan_only=plan_only)

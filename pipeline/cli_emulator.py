@@ -1,6 +1,7 @@
 """The commands that emulate a device's cores: getting the emulator, and what bundles and files do on it."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ from pipeline.cli_parts import Quiet, agreed, answers, print_json, settle_librar
 
 if TYPE_CHECKING:
     from pipeline.progress import Reporter
-    from pipeline.results import Verdict
+    from pipeline.verdict import Verdict
 
 
 @answers
@@ -21,11 +22,11 @@ def install_emulator_command(
 ) -> int:
     """Gets what emulating ARM cores needs into the cache folder: asks first, exit 1 if you don't want it."""
     from targets.emulator.install import install, is_whole, plan_install
-    from targets.emulator.place import emulator_folder
+    from targets.emulator.place import ROOM
 
     reporter = _reporter(quiet)
     if is_whole():
-        print(f"{emulator_folder()}: the emulator is here, whole")
+        print(f"{ROOM.folder}: the emulator is here, whole")
         return 0
     plan = plan_install(reporter.say)
     answer = agreed(plan.rows(), plan.download, plan.disk, plan.folder, yes=yes, plan_only=plan_only)
@@ -36,13 +37,13 @@ def install_emulator_command(
     return 0
 
 
-def show_emulated(bundle: Path, names: list[str], as_json: bool) -> int:
+def show_emulated(bundle: Path, names: list[str], as_json: bool, files: Sequence[str] = ()) -> int:
     """Prints how a bundle's files do on emulated cores: 0 if all do as on the host, else 1."""
     import dataclasses
 
     from pipeline.emulation import validate_emulated
 
-    results = validate_emulated(bundle, names, _reporter(as_json))
+    results = validate_emulated(bundle, names, _reporter(as_json), files)
     if as_json:
         print_json([dataclasses.asdict(result) for result in results])
     else:
@@ -83,13 +84,15 @@ def refuse_without_baseline(baseline: Path | None) -> None:
 
 
 def with_instructions(verdict: "Verdict", bundle: Path, baseline: Path, names: list[str], *, quiet: bool) -> "Verdict":
-    """`verdict` with the instruction counts of the bundle held against those of the baseline."""
-    from pipeline.results import Verdict
+    """`verdict` with the instruction counts of the bundle held against those of the baseline, counted now in place of
+    what their reports hold."""
+    from pipeline.verdict import Verdict
 
     settle_libraries()
     from pipeline.emulation import instruction_checks
 
-    return Verdict((*verdict.checks, *instruction_checks(bundle, baseline, names, _reporter(quiet))))
+    others = (check for check in verdict.checks if check.name != "baseline.instructions")
+    return Verdict((*others, *instruction_checks(bundle, baseline, names, _reporter(quiet))))
 
 
 def _reporter(quiet: bool) -> "Reporter":

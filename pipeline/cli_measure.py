@@ -24,7 +24,7 @@ from pipeline.cli_parts import (
 def import_log_command(
     bundle: BundleFolder,
     log: Annotated[Path, typer.Argument(help="What a tool, an app or a device farm wrote.", metavar="LOG")],
-    form: Annotated[str, typer.Option("--format", help="benchmark-model, perf-test, logcat, ai-hub or csv.")],
+    form: Annotated[str, typer.Option("--format", help="benchmark-model, perf-test, logcat, perfetto, ai-hub or csv.")],
     file: Annotated[str | None, typer.Option(help="The bundle's file that it is of, if it does not tell.")] = None,
     machine: Annotated[str | None, typer.Option(help="What was measured on, in words.")] = None,
     as_json: AsJson = False,
@@ -51,6 +51,7 @@ def validate_command(
             "--emulate", help="On the emulated cores of this target, or on this core, against the host; repeatable."
         ),
     ] = None,
+    file: Annotated[list[str] | None, typer.Option("--file", help="This file of the bundle alone; repeatable.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Runs every file of a bundle on its golden inputs, here or on a device, and compares the outputs: exit 0 or 1."""
@@ -60,10 +61,10 @@ def validate_command(
 
         if device or tool:
             raise InputError("validate --emulate runs here, without --device or --tool")
-        return show_emulated(bundle, emulate, as_json)
+        return show_emulated(bundle, emulate, as_json, file or ())
     from pipeline.bundle import validate_bundle
 
-    results = validate_bundle(bundle, device, tool or ())
+    results = validate_bundle(bundle, device, tool or (), file or ())
     if as_json:
         import dataclasses
 

@@ -9,7 +9,7 @@ from pipeline.cli_parts import print_json, settle_libraries, show_table
 if TYPE_CHECKING:
     from pipeline.prediction import PredictedFile
     from pipeline.progress import Reporter
-    from pipeline.results import Verdict
+    from pipeline.verdict import Verdict
 
 
 def show_prediction(file: Path, target: str, as_json: bool) -> None:

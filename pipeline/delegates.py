@@ -4,7 +4,10 @@ import math
 from collections import Counter
 from pathlib import Path
 
+from pipeline.context import RunContext
+from pipeline.progress import Meter
 from pipeline.quantize.graph import Graph, Operator, read_graph
+from pipeline.results import ExportedFile
 from pipeline.student import StudentFamily
 from targets.delegates.tables import CPU_DELEGATES, DelegateTable, Row, delegate_table
 from targets.profile import Runtime, RuntimeName, Scheme
@@ -26,10 +29,20 @@ EXPORTED: dict[RuntimeName, dict[str, str]] = {
 }  # fmt: skip
 
 
-def table_coverage(file: Path, runtime: Runtime) -> TableCoverage | None:
-    """`uncovered` for the delegate of a profile's runtime; None where there is no table of it."""
+def cover_by_table(file: ExportedFile, runtime: Runtime, context: RunContext) -> TableCoverage | None:
+    """`uncovered` for the delegate of a profile's runtime, as a stored stage; None where there is no table of it."""
     table = delegate_table(runtime.name, runtime.delegate)
-    return None if table is None else uncovered(file, table)
+    if table is None:
+        return None
+
+    def make(folder: Path, key: str, meter: Meter) -> TableCoverage:
+        found = uncovered(file.file, table)
+        meter.advance(note=f"{found.share:.1%} of {found.operators} operators")
+        return found
+
+    inputs = {"file": file.fingerprint, "table": table}
+    title = f"table {file.label}.{file.format}"
+    return context.stage("table-coverage", inputs, TableCoverage, make, unit="files", title=title)
 
 
 def uncovered(file: Path, table: DelegateTable) -> TableCoverage:

@@ -8,9 +8,11 @@ import numpy as np
 from pipeline.baseline import compare_with_baseline
 from pipeline.errors import InputError
 from pipeline.group_budget import group_drop
+from pipeline.instructions import emulated_checks
 from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.operator_budget import operator_checks
-from pipeline.results import Check, Verdict
+from pipeline.predicted_budget import held_against
+from pipeline.verdict import Check, Verdict
 from pipeline.words import short
 from targets.latency import PERCENTILES, early_stopping
 
@@ -18,6 +20,10 @@ __all__ = ["Check", "Verdict", "check_bundle", "compare_with_baseline", "decide"
 
 REPORT_SCHEMA = 1
 ELSEWHERE = "measured on this host, not on the device"
+NOT_MEASURED = {  # by `measure.where`: what to do about a figure that a clock would tell
+    "emulated": "an emulated core tells none; measure on a device (--device), or import its log",
+    "log": "import its log (edgepress import-log)",
+}
 SURE = 1e-9  # what rounding may take from a figure that lies on its budget
 
 
@@ -67,7 +73,13 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
         figure = {"value": size, "unit": "MB", "source": file["size"]["source"]}
         checks.append(_cost("size_mb", "size", file["name"], figure, budgets["size_mb"], other, False))
     for share, limit in budgets["latency_ms"].items():
-        if limit is not None:
+        if limit is None:
+            continue
+        if measured is None:
+            check = _missing(f"latency_ms.{share}", "latency", file["name"], limit, report)
+            guess = file.get("predicted")
+            checks.append(check if guess is None else held_against(check, guess, budgets["confidence"]))
+        else:
             checks.append(_latency(share, file["name"], measured, limit, budgets, beside_measured, elsewhere))
     for name, key, words in (
         ("cold_start_ms", "cold_start", "cold start"),
@@ -76,8 +88,11 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
         if budgets[name] is not None:
             figure = measured[key] if measured else None
             other = beside_measured[key]["value"] if beside_measured and beside_measured[key] else None
-            checks.append(_cost(name, words, file["name"], figure, budgets[name], other, elsewhere))
-    return checks
+            if figure is None:
+                checks.append(_missing(name, words, file["name"], budgets[name], report))
+            else:
+                checks.append(_cost(name, words, file["name"], figure, budgets[name], other, elsewhere))
+    return [*checks, *emulated_checks(file, budgets.get("instructions_m"))]
 
 
 def _at_one_place(measured: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
@@ -148,11 +163,9 @@ def _agreements(report: dict[str, Any], shipped: dict[str, dict[str, Any]]) -> l
 
 
 def _cost(
-    name: str, words: str, file: str, found: dict[str, Any] | None, limit: float, float32: float | None, elsewhere: bool
+    name: str, words: str, file: str, found: dict[str, Any], limit: float, float32: float | None, elsewhere: bool
 ) -> Check:
     """A figure that must not be over its limit; `float32` is the same figure of the file before quantizing."""
-    if found is None:
-        return _missing(name, words, file, limit)
     value, unit = found["value"], found["unit"]
     passed = value <= limit + SURE
     stage, why = _dear_stage(value, float32)
@@ -168,15 +181,13 @@ def _cost(
 def _latency(
     share: str,
     file: str,
-    measured: dict[str, Any] | None,
+    measured: dict[str, Any],
     limit: float,
     budgets: dict[str, Any],
     float32: dict[str, Any] | None,
     elsewhere: bool,
 ) -> Check:
     name = f"latency_ms.{share}"
-    if measured is None:
-        return _missing(name, "latency", file, limit)
     found, confidence = measured["latency"][share], budgets["confidence"]
     samples = np.array(measured["samples"]["values"])
     rule = early_stopping(samples, limit, PERCENTILES[share], confidence, measured["looks"])
@@ -210,7 +221,9 @@ def _dear_stage(value: float, float32: float | None) -> tuple[str, str]:
     return "distill", "the student is too large for it: a smaller one, or prune.macs"
 
 
-def _missing(name: str, words: str, file: str, limit: float, to_do: str = "run without --no-latency") -> Check:
+def _missing(name: str, words: str, file: str, limit: float, report: dict[str, Any]) -> Check:
+    where = report["provenance"]["profile"]["measure"]["where"]
+    to_do = NOT_MEASURED.get(where, "run without --no-latency")
     unit = "MB" if name.endswith("mb") else "ms"
     text = f"{words} was not measured, budget {limit:g} {unit}: {to_do}"
     return _check(name, file, None, "<=", limit, unit, "none", None, None, text)

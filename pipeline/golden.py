@@ -3,6 +3,7 @@
 import io
 import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.errors import InputError
 from pipeline.feeds import feeds
 from pipeline.results import PreparedData, TargetFile
 from targets.profile import Scheme
@@ -107,6 +109,16 @@ def replay(folder: Path, name: str, entry: dict[str, Any], runner: Runner) -> Go
     if not passed:
         text += f"; {options.runtime} computes otherwise here: don't ship to devices like this machine"
     return GoldenResult(name, len(expected), largest, limit, unit, passed, text)
+
+
+def named_files(shipped: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Those of a bundle's `shipped` files that `names` choose, all of them if it is empty, sorted. Raises InputError
+    for a name that is none of them."""
+    known = sorted(shipped)
+    for name in names:
+        if name not in known:
+            raise InputError(f"--file {name}: the bundle ships {', '.join(known)}; name one of these")
+    return [name for name in known if name in names] if names else known
 
 
 def golden_feeds(folder: Path, entry: dict[str, Any]) -> tuple[RuntimeOptions, list[dict[str, np.ndarray]]]:

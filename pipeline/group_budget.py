@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from pipeline.results import Check
+from pipeline.verdict import Check
 
 NAME = "accuracy.max_group_drop"
 ROUNDING = 1e-9  # what it may take from a drop that lies on its budget

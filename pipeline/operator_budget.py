@@ -4,7 +4,7 @@ how many transposes there may be."""
 from collections import Counter
 from typing import Any
 
-from pipeline.results import Check
+from pipeline.verdict import Check
 from pipeline.words import listed
 
 ROUNDING = 1e-9  # what it may take from a share that lies on its limit

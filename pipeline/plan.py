@@ -17,6 +17,7 @@ from pipeline.slow import known_slow
 from pipeline.student import StudentFamily
 from pipeline.students.planned import advice_on, describe_adapted, describe_shape, planned_student
 from pipeline.training.tracking import check_tracker
+from targets.emulator.cores import profile_cores
 from targets.place import by_target, named_tools, placed
 from targets.profile import Budgets, Profile, Quantization, Runtime, load_profile
 from targets.runtimes.base import RuntimeOptions
@@ -49,6 +50,11 @@ class TargetPlan:
     budgets: Budgets  # the target's, tightened by the recipe
     sequence_length: int | None  # of the exported texts; None for images
     files: tuple[FilePlan, ...]
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its files are run on its emulated cores: measured there, or held to a budget that only they tell."""
+        return self.profile.measure.where == "emulated" or self.budgets.instructions_m is not None
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,10 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
     _refuse_other_levels(recipe.quantize, quantization, profile.id)
     files = tuple(FilePlan(runtime, quantization.label) for runtime in profile.runtimes)
     budgets = profile.budgets_for(recipe.task).tightened_by(recipe.budgets)
-    return TargetPlan(profile, quantization, budgets, length, files)
+    plan = TargetPlan(profile, quantization, budgets, length, files)
+    if plan.emulated:
+        profile_cores(profile)  # says which of them can't be
+    return plan
 
 
 def _refuse_float_layers(profile: Profile, quantization: Quantization) -> None:
@@ -312,8 +321,13 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
         for file in target.files:
             threads = f"{file.runtime.threads} thread(s)"
             where = target.profile.measure.where
-            what = f"{file.name} by {file.runtime.name}, {threads}: whole test set, latency on {where}"
+            latency = "no latency" if where == "emulated" else f"latency on {where}"
+            what = f"{file.name} by {file.runtime.name}, {threads}: whole test set, {latency}"
             shared.setdefault(("validate", what), []).append(target.profile.id)
+            if target.emulated:
+                cores = " and ".join(core.name for core in profile_cores(target.profile))
+                told = f"{file.name} on an emulated {cores}: golden outputs, instructions"
+                shared.setdefault(("emulate", told), []).append(target.profile.id)
     return shared
 
 
@@ -340,6 +354,7 @@ def _describe_budgets(target: TargetPlan) -> str:
         ("cold start <= {:g} ms", budgets.cold_start_ms),
         ("size <= {:g} MB", budgets.size_mb),
         ("memory <= {:g} MB", budgets.peak_mem_mb),
+        ("instructions <= {:g} million", budgets.instructions_m),
         ("accuracy >= {:.1%}", accuracy.min),
         ("drop <= {:g} points", accuracy.max_drop),
         ("agreement >= {:.0%}", accuracy.min_agreement),

@@ -1,6 +1,7 @@
 """A file's latency on a device that is not at hand, predicted from what it has to do on the device's emulated core."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from pipeline.coverage import PRODUCTS, multiply_accumulates
 from pipeline.errors import InputError
 from pipeline.progress import SILENT, Reporter
 from pipeline.quantize.graph import FOUR_BITS, NUMBERS, Graph, Operator, read_graph
+from targets.emulator.cores import EmulatedCore
+from targets.emulator.counts import InstructionCounts
 from targets.prediction.measurements import Work
 from targets.prediction.predict import CONFIDENCE, Basis, Prediction, basis_for, predict
 from targets.profile import Profile
-from targets.runners.emulated import EmulatedRunner, InstructionCounts
+from targets.runners.emulated import EmulatedRunner
+from targets.runtimes.base import open_model
 
 LOOKUPS = frozenset({"gather", "embedding-lookup"})  # read the rows that they give, not the whole table
 EIGHT_BITS = ("int8", "uint8", *FOUR_BITS)  # of weights that are multiplied as integers
@@ -40,14 +44,28 @@ def predict_file(
     from, and where the emulator is missing.
     """
     options = options_for(file, profile)
+
+    def count(core: EmulatedCore) -> InstructionCounts:
+        feeds = made_up_feeds(file, options)
+        with reporter.stage("instructions", 1, "runs") as meter:
+            counts = EmulatedRunner(core).count(file, options, feeds)
+            meter.advance(note=counts.core)
+        return counts
+
+    return predict_from(file, profile, count, confidence)
+
+
+def predict_from(
+    file: Path, profile: Profile, count: Callable[[EmulatedCore], InstructionCounts], confidence: float = CONFIDENCE
+) -> PredictedFile:
+    """As `predict_file`, with instructions that `count` tells of the core that they are needed of."""
+    options = options_for(file, profile)
     basis = basis_for(profile, next(one for one in profile.runtimes if one.name == options.runtime))
-    feeds = made_up_feeds(file, options)  # opens the file
+    open_model(file, options)  # says so if it is none
     graph = read_graph(file, "tflite" if options.runtime == "litert" else "onnx")
     dtype = computed_dtype(graph)
     _refuse_unmeasured(file, dtype, basis, profile)
-    with reporter.stage("instructions", 1, "runs") as meter:
-        counts = EmulatedRunner(basis.emulated).count(file, options, feeds)
-        meter.advance(note=counts.core)
+    counts = count(basis.emulated)
     work = work_of(graph, counts, dtype)
     return PredictedFile(file, predict(basis, work, confidence), work, counts)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline.context import RunContext
 from pipeline.distill.answers import student_schedule
+from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.start import start_student
 from pipeline.networks import build_network, load_network
 from pipeline.progress import Meter
@@ -17,7 +18,7 @@ from pipeline.pruning.descent import Learning, descend, judging, recovery
 from pipeline.pruning.importance import gather_gradients
 from pipeline.pruning.ladder import Rung, thin_to
 from pipeline.pruning.schedule import cutting_points, epochs_between
-from pipeline.results import CacheResult, EpochRecord, NetworkResult, PreparedData, PruningChoice
+from pipeline.results import EpochRecord, NetworkResult, PreparedData, PruningChoice
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.prune import RECOVERING, PruneSettings
 from pipeline.settings.student import StudentSettings

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import scale
 from pipeline.context import RunContext
+from pipeline.distill.cache_results import CacheResult
 from pipeline.errors import InputError
 from pipeline.progress import SILENT, Meter
 from pipeline.pruning.candidate import candidate
@@ -15,7 +16,7 @@ from pipeline.pruning.descent import descend, judging
 from pipeline.pruning.ladder import counted, refusal
 from pipeline.pruning.search import first_within
 from pipeline.pruning.timing import TimedFile, compare_pace
-from pipeline.results import CacheResult, NetworkResult, PreparedData, PrunedPace, PruningChoice, TargetFile
+from pipeline.results import NetworkResult, PreparedData, PrunedPace, PruningChoice, TargetFile
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.prune import RECOVERING, PruneSettings
 from pipeline.store import Store

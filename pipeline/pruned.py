@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from pipeline.context import RunContext
+from pipeline.distill.cache_results import CacheResult
 from pipeline.plan import TargetPlan, pruned_for
 from pipeline.prune import prune
 from pipeline.prune_goal import Shipping, choose_pruning
 from pipeline.pruning.timing import TimedFile
 from pipeline.recipe import Recipe
-from pipeline.results import CacheResult, NetworkResult, PreparedData, PruningChoice
+from pipeline.results import NetworkResult, PreparedData, PruningChoice
 
 
 def prune_for(

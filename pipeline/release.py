@@ -1,13 +1,14 @@
 """What one target gets of the networks that all share: its files judged by the runtime that will run them, gated and
 bundled."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.coverage import cover, time_operators
-from pipeline.delegates import table_coverage
+from pipeline.delegates import cover_by_table
+from pipeline.emulate import emulate, predicted_latency
 from pipeline.files import Networks, StaticScheme, make_files, parts_of, plain_files, static_scheme
 from pipeline.gate import Verdict, decide
 from pipeline.latency import measure_latency
@@ -52,7 +53,7 @@ def release(
         networks.students, tuple(files), explanation=networks.explanation,
         int8=networks.int8_for(target.quantization), sensitivity=static.sensitivity if static else None,
         mixed=static.mixed if static else None,
-        mixed_costs=_mixed_costs(target, networks, static, context) if static and latency else (),
+        mixed_costs=_mixed_costs(target, networks, static, context) if static and _timed(target, latency) else (),
         start=networks.start, pruning=networks.pruning,
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
@@ -71,19 +72,40 @@ def judge(
     latency: bool,
 ) -> list[TargetFile]:
     """The float32 file and, last, the one that ships, each validated and timed by the runtime that will run it."""
-    judged = []
+    judged, profile, timing = [], target.profile, _timed(target, latency)
     for file in files:
         accuracy = validate(file, networks.data, networks.student, plan.options, context)
         timed = (
-            measure_latency(file, networks.data, plan.options, target.profile.measure, target.budgets, context)
-            if latency
+            measure_latency(file, networks.data, plan.options, profile.measure, target.budgets, context)
+            if timing
             else None
         )
         covered = cover(file, plan.options, context)
-        by_operator = time_operators(file, networks.data, plan.options, context) if latency else None
-        by_table = table_coverage(file.file, plan.runtime)
-        judged.append(TargetFile(file, accuracy, timed, file is files[-1], covered, by_operator, by_table))
+        by_operator = time_operators(file, networks.data, plan.options, context) if timing else None
+        by_table = cover_by_table(file, plan.runtime, context)
+        found = TargetFile(file, accuracy, timed, file is files[-1], covered, by_operator, by_table)
+        if found.shipped and latency and target.emulated:
+            found = _emulated(found, target, plan, networks, context)
+        judged.append(found)
     return judged
+
+
+def _timed(target: TargetPlan, latency: bool) -> bool:
+    """Whether a clock measures the target's files: an emulated core's says nothing."""
+    return latency and target.profile.measure.where != "emulated"
+
+
+def _emulated(
+    found: TargetFile, target: TargetPlan, plan: FilePlan, networks: Networks, context: RunContext
+) -> TargetFile:
+    """A file that ships with what its target's emulated cores tell, in place of a clock where that is how it is
+    measured."""
+    profile = target.profile
+    told = emulate(found.export, networks.data, plan.options, profile, context)
+    guess = None
+    if profile.measure.where == "emulated":
+        guess = predicted_latency(found.export, told, profile, target.budgets.confidence)
+    return replace(found, emulated=told, predicted=guess)
 
 
 def _mixed_costs(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.emulation_results import EmulatedFile, PredictedLatency
 from pipeline.quantize.mixed_results import MixedCosts, MixedResult, SensitivityResult
 from targets.latency import Summary
 from targets.profile import IoType, Scheme, Source, Task
@@ -151,86 +152,6 @@ class TrimmedResult:
 
 
 @dataclass(frozen=True)
-class AnswerForm:
-    """How the answer to one sample is kept: `classes` logits of `dtype`, or the `top_k` largest of them and what the
-    others weigh together at `temperature` (None without `top_k`: whole logits serve any)."""
-
-    classes: int
-    dtype: Literal["float32", "float16"] = "float32"
-    top_k: int | None = None
-    temperature: float | None = None
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The answers to `count` samples, from place `start` of the taught rows, in one view: an .npy file."""
-
-    file: Path
-    view: int
-    start: int
-    count: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class CacheResult:
-    """The teacher's answers to `samples` samples, in the order of the data's `taught_rows`, in each view.
-
-    `shards`: view after view, each holding `shard` samples, the last of a view the rest. `pipeline.distill.cached`
-    reads them.
-    """
-
-    fingerprint: str
-    views: int
-    samples: int
-    shard: int
-    form: AnswerForm
-    shards: tuple[Shard, ...]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Views, samples, classes."""
-        return self.views, self.samples, self.form.classes
-
-    @property
-    def bytes(self) -> int:
-        return sum(shard.bytes for shard in self.shards)
-
-    @property
-    def logits(self) -> np.ndarray:
-        """Whole logits, float32 [views, samples, classes], all of them in memory: training reads what it needs."""
-        assert self.form.top_k is None, "of top-k answers there are no whole logits"
-        return np.concatenate([np.load(shard.file) for shard in self.shards], dtype=np.float32).reshape(self.shape)
-
-
-@dataclass(frozen=True)
-class HiddenOutput:
-    """What a module of the teacher, by its full name, gives for one sample: an array of `shape`, or one for each real
-    token of a text (`tokens`)."""
-
-    name: str
-    shape: tuple[int, ...]
-    tokens: bool
-
-
-@dataclass(frozen=True)
-class HiddenResult:
-    """What modules of the teacher gave for `samples` samples, in the order of the taught rows, in each view.
-
-    `shards`: as those of a cache, each a plain array: sample after sample what the `outputs` gave, in their order.
-    """
-
-    fingerprint: str
-    views: int
-    samples: int
-    shard: int
-    dtype: Literal["float32", "float16"]
-    outputs: tuple[HiddenOutput, ...]
-    shards: tuple[Shard, ...]
-
-
-@dataclass(frozen=True)
 class ExportedFile:
     """A model file with static shapes. `scheme` float32 as exported; the others by `pipeline.quantize`."""
 
@@ -364,7 +285,8 @@ class PrunedPace:
 class TargetFile:
     """All that is known of one file of one target. `shipped` files go into the bundle; the others (float32 beside
     a quantized file) stand in the report. `pace`: of files that ship, where a share of latency was asked for.
-    `by_table`: what the target's own delegate takes, where there is a table of it."""
+    `by_table`: what the target's own delegate takes, where there is a table of it. `emulated`, `predicted`: of files
+    that ship, where they are run on the target's emulated cores."""
 
     export: ExportedFile
     accuracy: FileAccuracy
@@ -374,6 +296,8 @@ class TargetFile:
     operator_times: OperatorTimes | None = None
     by_table: TableCoverage | None = None
     pace: PrunedPace | None = None
+    emulated: EmulatedFile | None = None
+    predicted: PredictedLatency | None = None
 
 
 @dataclass(frozen=True)
@@ -433,35 +357,3 @@ class RunResult:
     mixed_costs: tuple[MixedCosts, ...] = ()
     start: NetworkResult | None = None  # what was pruned where that was not the student, but what it started from
     pruning: PruningChoice | None = None  # where the goal was measured on files
-
-
-@dataclass(frozen=True)
-class Check:
-    """One budget held against one figure of the report. `passed` None: the figure is missing, or more runs are
-    needed to be sure. `stage` is the one that lost what a failed check lacks."""
-
-    name: str  # the budget's key: accuracy.min, latency_ms.p90 ...
-    file: str
-    value: float | None
-    op: Literal[">=", "<="]
-    limit: float
-    unit: str
-    source: str
-    passed: bool | None
-    stage: str | None
-    explanation: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The gate's decision; what is undecided has not passed."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        return all(check.passed is True for check in self.checks)
-
-    @property
-    def missed(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if check.passed is not True)

@@ -20,6 +20,7 @@ from pipeline.distill.chain import guide_of
 from pipeline.distill.exported import export_cache, refuse_unexportable
 from pipeline.distill.stored import stored_teacher
 from pipeline.distill.student import distill, train_naive
+from pipeline.emulate import refuse_unready
 from pipeline.errors import InputError
 from pipeline.explanation.explain import explain
 from pipeline.export.onnx import export_onnx
@@ -53,6 +54,8 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
     recipe = plan.recipe
     if not latency and recipe.prune.latency < 1:
         raise InputError("prune.latency needs the clock: run without --no-latency, or prune by macs or params")
+    if latency and any(target.emulated for target in plan.targets):
+        refuse_unready()
     with _only_run_in(out):
         refuse_unfit(recipe.compute)
         curves = track(recipe.tracking, recipe.name, out, reporter) if scale.first() else None

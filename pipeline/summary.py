@@ -46,6 +46,16 @@ def slow_files(report: dict[str, Any]) -> list[str]:
     return [f"{file['name']}: {note}" for file in timed for note in file["measured"]["notes"] if NOT_FASTER in note]
 
 
+def emulated_files(report: dict[str, Any]) -> list[str]:
+    """What emulated cores told of shipped files, a line each."""
+    return [
+        f"{file['name']}: {core['instructions']['value'] / 1e6:.3f} million instructions on an emulated "
+        f"{core['core']}, {core['outputs']['explanation']}"
+        for file in report["files"]
+        for core in (file.get("emulated") or {"cores": []})["cores"]
+    ]
+
+
 def failures(verdict: "Verdict") -> list[str]:
     """What was missed, a line each."""
     return [f"{check.file}: {check.explanation}" for check in verdict.checks if not check.passed]
@@ -59,6 +69,9 @@ def _file(file: dict[str, Any], teacher: dict[str, Any]) -> tuple[str, ...]:
     points = 100 * (file["accuracy"]["value"] - teacher["accuracy"]["value"])
     measured = file["measured"]
     p90 = faster = ""
+    guess = file.get("predicted")
+    if guess and guess["latency"]:
+        p90 = f"{guess['latency']['value']:.2f} ms (predicted)"
     if measured:
         p90 = f"{measured['latency']['p90']['value']:.2f} ms ({measured['source']})"
         times = measured["times_faster_than_float32"]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from targets.emulator.cores import profile_cores
 from targets.errors import TargetError
 from targets.latency import look_schedule, runs_to_pass
 from targets.profile import Budgets, Profile, load_profile
-from targets.runners.base import RUNNERS
 from targets.runtimes.base import runtime_version
 
 
@@ -86,8 +86,12 @@ def _without_effect(profile: Profile) -> list[str]:
 def _measuring(profile: Profile) -> list[str]:
     measure = profile.measure
     notes = []
-    if measure.where not in RUNNERS:
-        notes.append(f"measure.where is '{measure.where}': no run can measure there, only {', '.join(RUNNERS)}")
+    if measure.where == "log":
+        notes.append("measure.where is 'log': a run measures nothing, figures come by edgepress import-log")
+    if measure.where == "emulated":
+        notes += _untold(profile)
+    if measure.where == "emulated" or profile.budgets.image.instructions_m or profile.budgets.text.instructions_m:
+        notes += _emulated(profile)
     looks = len(look_schedule(measure.min_runs, measure.max_runs))
     for task, budgets in (("image", profile.budgets.image), ("text", profile.budgets.text)):
         for name, share in (("p50", 0.50), ("p90", 0.90), ("p99", 0.99)):
@@ -99,4 +103,27 @@ def _measuring(profile: Profile) -> list[str]:
                     f"budgets.{task}.latency_ms.{name} can't pass at confidence {budgets.confidence}: it takes "
                     f"{needed} runs without a miss, measure.max_runs is {measure.max_runs}"
                 )
+    return notes
+
+
+def _emulated(profile: Profile) -> list[str]:
+    try:
+        profile_cores(profile)
+    except TargetError as error:
+        return [f"{error}; a run refuses it"]
+    return []
+
+
+def _untold(profile: Profile) -> list[str]:
+    """Budgets that no run of a target can pass that is emulated."""
+    notes = []
+    for task, budgets in (("image", profile.budgets.image), ("text", profile.budgets.text)):
+        limits = {"cold_start_ms": budgets.cold_start_ms, "peak_mem_mb": budgets.peak_mem_mb}
+        if not profile.measure.allow_prediction:
+            limits |= {f"latency_ms.{name}": value for name, value in budgets.latency_ms.model_dump().items()}
+        notes += [
+            f"budgets.{task}.{name} can't be told by an emulated core: it passes by an imported log alone"
+            for name, value in limits.items()
+            if value is not None
+        ]
     return notes

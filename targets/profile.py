@@ -4,13 +4,14 @@ A figure without a source stays null. Profiles are YAML files in `targets/profil
 """
 
 import datetime
-import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from targets.budgets import Budgets, BudgetsByTask
 from targets.errors import TargetError
+from targets.measuring import Measure
 from targets.schemes import FOUR_BIT, FOUR_BIT_OPSET, STATIC, Scheme, contradiction, unfit
 from targets.strict import Strict, parse, read_yaml
 
@@ -123,179 +124,6 @@ class ExportSettings(Strict):
     banned_ops: tuple[str, ...] = ()  # the field's names in lower case with dashes: hard-swish, gelu ...
     banned_reason: str | None = None
     max_transposes: int | None = Field(default=None, ge=0)
-
-
-# Test samples that a group needs to be judged. With 100, of which 5 come out otherwise than the teacher's, the 95%
-# interval of a drop reaches 5 points to either side; with 20 it would be 12, which tells nothing.
-GROUP_SIZE = 100
-
-
-class LatencyBudget(Strict):
-    """Milliseconds of one inference, batch of one."""
-
-    p50: float | None = Field(default=None, gt=0)
-    p90: float | None = Field(default=None, gt=0)
-    p99: float | None = Field(default=None, gt=0)
-
-
-class AccuracyBudget(Strict):
-    """`min` is top-1 in [0, 1]; `max_drop` is in points (percent) below the teacher; `min_agreement` is the
-    share of test samples on which the ONNX and TFLite files give the same label, in [0, 1]. `max_group_drop` is
-    what any class or subgroup of at least `min_group_size` test samples may lose, in points below the teacher."""
-
-    min: float | None = Field(default=None, ge=0, le=1)
-    max_drop: float | None = Field(default=None, ge=0, le=100)
-    min_agreement: float | None = Field(default=None, ge=0, le=1)
-    max_group_drop: float | None = Field(default=None, ge=0, le=100)
-    min_group_size: int | None = Field(default=None, ge=10)  # None with a max_group_drop: GROUP_SIZE
-
-    @model_validator(mode="before")
-    @classmethod
-    def _groups_have_a_size(cls, content: Any) -> Any:
-        if isinstance(content, dict) and content.get("min_group_size") is None:
-            size = None if content.get("max_group_drop") is None else GROUP_SIZE
-            return {**content, "min_group_size": size}
-        return content
-
-    @model_validator(mode="after")
-    def _a_size_has_its_budget(self) -> "AccuracyBudget":
-        if self.min_group_size is not None and self.max_group_drop is None:
-            raise ValueError("min_group_size says which groups max_group_drop judges: give both, or neither")
-        return self
-
-
-class Budgets(Strict):
-    """What a release must keep to; null is no budget. Sizes are megabytes (10**6 bytes)."""
-
-    latency_ms: LatencyBudget = LatencyBudget()
-    cold_start_ms: float | None = Field(default=None, gt=0)
-    size_mb: float | None = Field(default=None, gt=0)
-    peak_mem_mb: float | None = Field(default=None, gt=0)
-    accuracy: AccuracyBudget = AccuracyBudget()
-    confidence: float = Field(default=0.99, gt=0.5, lt=1)
-
-    def tightened_by(self, other: "Budgets") -> "Budgets":
-        """The stricter of both, budget by budget: a recipe may tighten a target's, never loosen them."""
-
-        def least(a: float | None, b: float | None) -> float | None:
-            return min((v for v in (a, b) if v is not None), default=None)
-
-        def most(a: float | None, b: float | None) -> float | None:
-            return max((v for v in (a, b) if v is not None), default=None)
-
-        def least_size(a: int | None, b: int | None) -> int | None:
-            return min((v for v in (a, b) if v is not None), default=None)
-
-        mine, theirs = self.latency_ms, other.latency_ms
-        return Budgets(
-            latency_ms=LatencyBudget(
-                p50=least(mine.p50, theirs.p50), p90=least(mine.p90, theirs.p90), p99=least(mine.p99, theirs.p99)
-            ),
-            cold_start_ms=least(self.cold_start_ms, other.cold_start_ms),
-            size_mb=least(self.size_mb, other.size_mb),
-            peak_mem_mb=least(self.peak_mem_mb, other.peak_mem_mb),
-            accuracy=AccuracyBudget(
-                min=most(self.accuracy.min, other.accuracy.min),
-                max_drop=least(self.accuracy.max_drop, other.accuracy.max_drop),
-                min_agreement=most(self.accuracy.min_agreement, other.accuracy.min_agreement),
-                max_group_drop=least(self.accuracy.max_group_drop, other.accuracy.max_group_drop),
-                min_group_size=least_size(self.accuracy.min_group_size, other.accuracy.min_group_size),
-            ),
-            confidence=max(self.confidence, other.confidence),
-        )
-
-
-class BudgetsByTask(Strict):
-    image: Budgets = Budgets()
-    text: Budgets = Budgets()
-
-
-# What an address may hold: enough for serial numbers, user@host, IPv6 with a zone; nothing that a program takes as an
-# option or a shell acts on.
-_ADDRESS = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9_.:@%+\[\]-]*")
-
-
-class Tools(Strict):
-    """Paths of what measures on a device: for adb, files here that are pushed; `python`, for ssh, is a path there;
-    `browser` is a Chromium or Chrome here."""
-
-    litert: str | None = None  # benchmark_model
-    onnxruntime: str | None = None  # onnxruntime_perf_test
-    python: str | None = None
-    browser: str | None = None
-
-    @field_validator("litert", "onnxruntime", "python", "browser")
-    @classmethod
-    def _is_a_path(cls, path: str | None) -> str | None:
-        if path is not None and (path.startswith("-") or not path.isprintable() or not path.strip()):
-            raise ValueError("expected a path of printable characters that does not begin with a dash")
-        return path
-
-
-# Where each mode of measuring can be had; logs hold what others measured.
-MODES = {
-    "warm": ("host", "adb", "ssh", "emulated", "browser", "log"),
-    "paced": ("host", "ssh", "browser", "log"),
-    "cold": ("host", "log"),
-}
-# What a profile with mode cold need not say: each of its runs starts a process.
-COLD = {"warmup": 0, "min_runs": 5, "max_runs": 50, "min_seconds": 0.0}
-
-
-class Measure(Strict):
-    """How latency is measured. Runs go on until both `min_runs` and `min_seconds` are reached.
-
-    `mode`: `warm`, one inference after the other once they have settled; `paced`, one every `pace_ms`, as an app with a
-    camera does; `cold`, each of them the first in a fresh process, its opening of the file included.
-    """
-
-    mode: Literal["warm", "cold", "paced"] = "warm"
-    pace_ms: float | None = Field(default=None, gt=0, le=60_000)
-    where: Literal["host", "adb", "ssh", "emulated", "browser", "log"] = "host"
-    device: str | None = None  # adb: a serial number; ssh: a host as OpenSSH's configuration knows it
-    tools: Tools = Tools()
-    warmup: int = Field(default=10, ge=0)
-    min_runs: int = Field(default=100, ge=1)
-    max_runs: int = Field(default=2000, ge=1)
-    min_seconds: float = Field(default=1.0, ge=0)
-    pin_cores: tuple[int, ...] | None = None
-    allow_prediction: bool = False  # a verdict may rest on a predicted latency's upper end
-
-    @model_validator(mode="before")
-    @classmethod
-    def _cold_starts_are_few(cls, content: Any) -> Any:
-        return {**COLD, **content} if isinstance(content, dict) and content.get("mode") == "cold" else content
-
-    @model_validator(mode="after")
-    def _mode_has_what_it_needs(self) -> "Measure":
-        if self.mode == "paced" and self.pace_ms is None:
-            raise ValueError("mode paced needs pace_ms: the milliseconds from one inference to the next")
-        if self.mode != "paced" and self.pace_ms is not None:
-            raise ValueError(
-                f"pace_ms is for mode paced, found mode {self.mode}: set mode to paced, or leave pace_ms out"
-            )
-        if self.mode == "cold" and self.warmup:
-            raise ValueError(f"mode cold has no warm-up, found warmup {self.warmup}: leave it out")
-        if self.where not in MODES[self.mode]:
-            places = " or ".join(place for place in MODES[self.mode] if place != "log")
-            raise ValueError(f"mode {self.mode} is measured where {places}, found where {self.where}")
-        return self
-
-    @model_validator(mode="after")
-    def _max_is_not_less(self) -> "Measure":
-        if self.max_runs < self.min_runs:
-            raise ValueError(f"max_runs {self.max_runs} is less than min_runs {self.min_runs}")
-        return self
-
-    @field_validator("device")
-    @classmethod
-    def _is_an_address(cls, device: str | None) -> str | None:
-        if device is not None and not _ADDRESS.fullmatch(device):
-            raise ValueError(
-                "expected a serial number, or a host as ssh takes it: letters, digits and any of . _ : @ % + - [ ], "
-                "not beginning with a dash"
-            )
-        return device
 
 
 class Baseline(Strict):

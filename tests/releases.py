@@ -8,6 +8,7 @@ import numpy as np
 
 from calibration.manifest import CalibrationManifest, write_manifest
 from pipeline.context import RunContext
+from pipeline.emulation_results import CoreFigures, EmulatedFile, EmulatedResult, PredictedLatency
 from pipeline.metrics import accuracy, agreement
 from pipeline.quantize.mixed_results import (
     KeptLayer,
@@ -35,7 +36,9 @@ from pipeline.results import (
 )
 from pipeline.store import file_sha256, fingerprint
 from pipeline.validate import validate
+from targets.emulator.counts import InstructionCounts
 from targets.latency import summarise
+from targets.prediction.prediction import Prediction
 from targets.profile import IoType, Scheme
 from targets.runners.quiet import Quiet
 from targets.runtimes.base import RuntimeOptions
@@ -362,3 +365,35 @@ def explained(
         "1" * 64, "occlusion" if missed is None else "integrated_gradients", len(rows), 0.2, None if text else 4, 0.9,
         agreement, agreement, errors, folder / "samples.npz",
     )  # fmt: skip
+
+
+def counted(total: int, core: str = "cortex-a72", **classes: int) -> InstructionCounts:
+    """Counts that add up to `total`: what `classes` leave is scalar."""
+    by_class = dict.fromkeys(("vector_multiply_add", "vector", "load", "store", "branch"), 0) | classes
+    rest = total - sum(by_class.values())
+    return InstructionCounts(core, "litert", "2.3.0", "QEMU 7.2", 7, 0.0001, scalar=rest, **by_class)
+
+
+def emulated_for(run: RunResult, total: int = 40_000_000, same: bool = True) -> RunResult:
+    """`run` as of a Raspberry Pi 4 that is emulated: its shipped files take `total` instructions, .tflite files are
+    predicted to take 4 to 9 ms."""
+    outputs = EmulatedResult("model", "cortex-a72", 5, same, 0.0 if same else 1.0, 0.0, "step", same, "told")
+    told = EmulatedFile("7" * 64, (CoreFigures(outputs, counted(total, vector=total // 2)),))
+    prediction = Prediction(
+        "Cortex-A72", 4, 6.0, 4.0, 9.0, 0.98, "rpi4", 4, False, False, {"instructions": 6.0}, ("a table",), ("a note",)
+    )
+    files = tuple(
+        replace(
+            file,
+            latency=None,
+            operator_times=None,
+            emulated=told,
+            predicted=PredictedLatency(prediction)
+            if file.export.format == "tflite"
+            else PredictedLatency(None, "no latency of onnxruntime was measured"),
+        )
+        if file.shipped
+        else replace(file, latency=None, operator_times=None)
+        for file in run.files
+    )
+    return replace(run, files=files)

@@ -8,9 +8,10 @@ from pipeline.aware.rounding import Granularity, RoundedNetwork
 from pipeline.aware.start import folded, rounded_network
 from pipeline.context import RunContext
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
+from pipeline.distill.cache_results import CacheResult
 from pipeline.errors import InputError
 from pipeline.progress import Meter
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.release import AwareSettings
 from pipeline.training.fit import fit, network_result, prepare_torch, samples_of

@@ -20,6 +20,7 @@ from pipeline.errors import InputError
 from pipeline.packages import package_path
 from pipeline.settings.data import DataSettings
 from pipeline.store import file_sha256
+from targets.installation import cache_folder
 from targets.profile import Task
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -138,7 +139,7 @@ def _fashion_samples(images: Path, labels: Path, name: str) -> Samples:
 
 
 def _downloaded_fashion() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgepress"
+    cache = cache_folder()
     folder = cache / "FashionMNIST" / "raw"
     if all((folder / name).exists() for names in FASHION_FILES.values() for name in names):
         return folder

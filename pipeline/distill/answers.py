@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from pipeline.data.batches import Batch
 from pipeline.data.mix import mix
+from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.cached import read_answers
 from pipeline.distill.losses import OVER_THE_BATCH, SOFT_LOSSES, at, mixed_answers
 from pipeline.distill.overlap import AheadTeacher, ahead_teacher, shown_ahead
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.distill import DistillSettings, Refresh
 from pipeline.teachers.inference import load_answering

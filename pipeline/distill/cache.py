@@ -7,11 +7,12 @@ import numpy as np
 
 from pipeline.context import RunContext
 from pipeline.distill.answers import views_of
+from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.forms import answer_form, describe_form, pack_answers, record_of
 from pipeline.distill.shards import checked, fill_shards
 from pipeline.evaluate import predict
 from pipeline.progress import Meter
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.teachers.inference import load_answering
 from pipeline.training.fit import deterministic, prepare_torch

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.forms import record_of, unpack_answers
 from pipeline.distill.shards import read_parts
-from pipeline.results import CacheResult
 
 
 def read_answers(cache: CacheResult, views: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from pipeline.context import RunContext
 from pipeline.distill.cache import cache_teacher
+from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.stored import is_stored, stored_cache
 from pipeline.distill.student import distill
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.teachers.inference import for_inference
 

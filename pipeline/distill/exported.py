@@ -18,13 +18,14 @@ from pydantic import TypeAdapter
 from pipeline.context import RunContext
 from pipeline.data.files import storage_errors
 from pipeline.distill.answers import views_of
+from pipeline.distill.cache_results import AnswerForm, CacheResult, Shard
 from pipeline.distill.shards import refuse_unless_free
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.integrity import MANIFEST, bundle_files, json_text
 from pipeline.networks import load_network
 from pipeline.recipe import Recipe
-from pipeline.results import Accuracy, AnswerForm, CacheResult, EpochRecord, NetworkResult, PreparedData, Shard
+from pipeline.results import Accuracy, EpochRecord, NetworkResult, PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.store import file_sha256, write_atomic
 from pipeline.training.fit import deterministic, prepare_torch

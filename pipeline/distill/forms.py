@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from pipeline.distill.cache_results import AnswerForm
 from pipeline.errors import InputError
-from pipeline.results import AnswerForm, PreparedData
+from pipeline.results import PreparedData
 from pipeline.settings.distill import DistillSettings, Ramp
 
 LARGEST = float(np.finfo(np.float16).max)

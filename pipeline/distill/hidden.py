@@ -12,6 +12,7 @@ from torch import nn
 from pipeline.context import RunContext
 from pipeline.data.batches import Batch, evaluation_batches
 from pipeline.distill.answers import views_of
+from pipeline.distill.cache_results import HiddenOutput, HiddenResult
 from pipeline.distill.features import feature_guides
 from pipeline.distill.forms import rounded
 from pipeline.distill.inside import FrozenTeacher, Seen, frozen_teacher
@@ -19,7 +20,7 @@ from pipeline.distill.layers import layer_guide
 from pipeline.distill.shards import checked, fill_shards, read_parts
 from pipeline.networks import build_network, device_of, example_inputs
 from pipeline.progress import Meter
-from pipeline.results import HiddenOutput, HiddenResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.training.fit import deterministic, prepare_torch
 

@@ -17,9 +17,9 @@ from pydantic import TypeAdapter
 from pipeline import scale
 from pipeline.context import RunContext
 from pipeline.data.files import storage_errors
+from pipeline.distill.cache_results import CacheResult, HiddenResult, Shard
 from pipeline.errors import InputError
 from pipeline.progress import Meter
-from pipeline.results import CacheResult, HiddenResult, Shard
 from pipeline.store import file_sha256, write_atomic
 
 RECORD = "shards.json"  # of the shards that are whole

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.distill.answers import views_of
+from pipeline.distill.cache_results import AnswerForm, CacheResult
 from pipeline.distill.exported import (
     SHARDS,
     TEST_LOGITS,
@@ -20,7 +21,7 @@ from pipeline.distill.forms import answer_form
 from pipeline.errors import InputError
 from pipeline.integrity import MANIFEST
 from pipeline.metrics import accuracy
-from pipeline.results import AnswerForm, CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.teacher import STORED, TeacherSettings

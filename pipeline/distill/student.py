@@ -11,6 +11,7 @@ from torch import nn
 
 from pipeline.context import RunContext
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
+from pipeline.distill.cache_results import CacheResult, HiddenResult
 from pipeline.distill.features import feature_guides
 from pipeline.distill.hidden import RememberedTeacher, cache_hidden
 from pipeline.distill.inside import FrozenTeacher, Guide, Guided, frozen_teacher
@@ -18,7 +19,7 @@ from pipeline.distill.layers import layer_guide
 from pipeline.distill.start import start_student
 from pipeline.networks import example_inputs, load_network
 from pipeline.progress import Meter
-from pipeline.results import CacheResult, EpochRecord, HiddenResult, NetworkResult, PreparedData
+from pipeline.results import EpochRecord, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings
 from pipeline.student import embedding_width, student_architecture, student_name

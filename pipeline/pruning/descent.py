@@ -8,10 +8,11 @@ from torch import nn
 
 from pipeline.context import RunContext
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
+from pipeline.distill.cache_results import CacheResult
 from pipeline.networks import load_network
 from pipeline.pruning.importance import gather_gradients
 from pipeline.pruning.ladder import Rung, down_to_goal, ladder
-from pipeline.results import CacheResult, NetworkResult, PreparedData, PruningChoice
+from pipeline.results import NetworkResult, PreparedData, PruningChoice
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.prune import PruneSettings
 from pipeline.training.labels import learn_labels

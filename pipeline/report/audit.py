@@ -10,7 +10,7 @@ from pipeline.audit import BINS, Judged, calibration_error, judge_groups, reliab
 from pipeline.data.groups import Grouping, groupings
 from pipeline.report.figures import COUNTED, accuracy_figure, figure
 from pipeline.results import RunResult, TargetFile
-from targets.profile import GROUP_SIZE, Budgets
+from targets.budgets import GROUP_SIZE, Budgets
 
 
 def audit(run: RunResult, files: Mapping[str, TargetFile], budgets: Budgets) -> dict[str, Any]:

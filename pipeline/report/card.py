@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.report.figures import ROLES, last_student, told_once
 from pipeline.report.operators import operators_card
-from pipeline.results import Verdict
+from pipeline.verdict import Verdict
 from pipeline.words import short
 
 

@@ -12,8 +12,8 @@ from pipeline.report.audit_table import audit_table
 from pipeline.report.explanation_page import explanation_view
 from pipeline.report.figures import ROLES, told_once
 from pipeline.report.layers_page import layers_view
-from pipeline.results import Check, Verdict
 from pipeline.summary import slow_files
+from pipeline.verdict import Check, Verdict
 from pipeline.words import short
 
 MATRIX_CLASSES = 20  # more than this many classes: the mistakes are listed, not drawn as a matrix

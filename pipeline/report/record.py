@@ -1,7 +1,8 @@
 """report.json: every figure with its unit and where it was measured. `docs/report-schema.md` describes each key.
 
 Figures that a clock or the memory meter gave stand under `measured` of their file, with all that follows from them;
-everything else is the same bytes for the same recipe, seed and machine.
+what an emulator counted under `emulated` and `predicted`. Everything else is the same bytes for the same recipe, seed
+and machine.
 """
 
 import platform
@@ -17,6 +18,7 @@ from pipeline.metrics import agreement
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit
+from pipeline.report.emulated import emulated, predicted
 from pipeline.report.explanation import explanation, explanation_notes
 from pipeline.report.figures import COUNTED, ROLES, accuracy_figure, confusion, figure, per_class
 from pipeline.report.latency import latency_figures, latency_notes
@@ -174,6 +176,8 @@ def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, la
         "notes": list(export.notes),
         "operators": operators(file, profile),
         "measured": _measured(file, beside, run, recipe, profile),
+        "emulated": emulated(file.emulated),
+        "predicted": predicted(file.predicted),
     }
 
 

@@ -2,7 +2,6 @@
 folder, and proof that these are still what was installed.
 
 <cache>/browser/<package>/...   files of `KEPT`, as they lie in their packages
-<cache>/browser/installed.json  versions, and the SHA-256 of every file
 """
 
 import errno
@@ -11,21 +10,16 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
-
-from targets.emulator.place import cache_folder, digests
 from targets.errors import TargetError
+from targets.installation import Room, Say, disk_for, write_record
 
 HERE = Path(__file__).parent
 LOCK, MANIFEST, SIZES = HERE / "package-lock.json", HERE / "package.json", HERE / "sizes.json"
-RECORD = "installed.json"
-INSTALL = "edgepress targets install-browser"
+ROOM = Room("browser", "the runtimes for browsers", "edgepress targets install-browser")
 RUNTIME_PACKAGES = {"onnxruntime": "onnxruntime-web", "litert": "@litertjs/core"}
 
 # Per package, what a page loads: of LiteRT one build for one thread and one for several.
@@ -37,9 +31,6 @@ KEPT = {
     ),
     "@litertjs/wasm-utils": ("dist/index.js",),
 }
-UNPACKED = 4.5  # bytes on disk at the most, for a byte downloaded, while both are there
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class InstallPlan:
     @property
     def disk(self) -> int:
         """Bytes that are needed on the way, downloads included."""
-        return round(self.download * (1 + UNPACKED))
+        return disk_for(self.download)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(what, size in MB, from where), for who is asked; small ones together."""
@@ -79,36 +70,23 @@ class InstallPlan:
         return [*rows, (f"{len(self.packages) - len(large)} packages that these name", f"{rest / 1e6:.1f}", "npm")]
 
 
-def browser_folder() -> Path:
-    return cache_folder() / "browser"
-
-
 def installed() -> Installed:
     """The installation in the cache folder, every file of which is as it was installed.
 
     Raises TargetError if there is none, it is not of this edgepress's versions, or a file is missing or changed.
     """
-    return checked(browser_folder())
+    return checked(ROOM.folder)
 
 
 @cache  # a process reads the files once
 def checked(folder: Path) -> Installed:
     """The installation in `folder`: see `installed`."""
-    if not (folder / RECORD).is_file():
-        raise TargetError(f"the runtimes for browsers are not installed: no {folder / RECORD}; run '{INSTALL}'")
-    again = f"run '{INSTALL}' again"
-    try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files, lock = dict(record["files"]), record["lock"]
-    except (ValueError, KeyError, TypeError):
-        raise TargetError(f"{folder / RECORD}: not the record of an installation; {again}") from None
-    if lock != _lock_digest():
-        raise TargetError(f"{folder}: holds other versions of the runtimes than this edgepress pins; {again}")
-    found = digests(folder)
-    for name in sorted(set(files) | set(found)):
-        if files.get(name) != found.get(name):
-            what = "missing" if name not in found else "not of this installation" if name not in files else "changed"
-            raise TargetError(f"{folder / name}: {what}, so what it computes can't be trusted; {again}")
+    facts, files = ROOM.read(folder)
+    if facts.get("lock") != _lock_digest():
+        raise TargetError(
+            f"{folder}: holds other versions of the runtimes than this edgepress pins; run '{ROOM.command}' again"
+        )
+    found = ROOM.prove(folder, files)
     digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
     return Installed(folder, {name: version for name, version in _locked().items() if name in KEPT}, digest)
 
@@ -127,40 +105,16 @@ def plan_install() -> InstallPlan:
     npm()
     sizes = json.loads(SIZES.read_text(encoding="utf-8"))
     packages = {f"{name} {version}": int(sizes[name]["bytes"]) for name, version in _locked().items()}
-    plan = InstallPlan(browser_folder(), packages)
-    work = _work_folder()
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TargetError(
-            f"{work}: can't be made: {error.strerror}; set EDGEPRESS_CACHE to a folder of your own"
-        ) from None
-    refuse_without_space(plan, shutil.disk_usage(work).free)
+    plan = InstallPlan(ROOM.folder, packages)
+    ROOM.refuse_without_space(plan.folder, plan.disk, shutil.disk_usage(ROOM.make_work()).free)
     return plan
-
-
-def refuse_without_space(plan: InstallPlan, free: int) -> None:
-    """Raises TargetError if `free` bytes are not enough."""
-    if free < plan.disk:
-        raise TargetError(
-            f"{plan.folder}: {free / 1e6:.0f} MB free, the runtimes need {plan.disk / 1e6:.0f} MB on the way; make "
-            "room, or set EDGEPRESS_CACHE to a folder with more"
-        )
 
 
 def install(plan: InstallPlan, say: Say = lambda _: None) -> None:
     """Carries out `plan`. What was fetched by a try that was stopped is used; an installation that was there stands
     until the new one is whole. Raises TargetError for what went wrong."""
-    work = _work_folder()
-    try:
-        with FileLock(work.with_suffix(".lock"), timeout=0):
-            _install(plan, work, say)
-    except Timeout:
-        raise TargetError(f"{plan.folder}: another process is installing the runtimes; wait for it") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise TargetError(f"{plan.folder}: no space left; make room and run the command again") from None
+    with ROOM.making() as work:
+        _install(plan, work, say)
     checked.cache_clear()
 
 
@@ -175,9 +129,8 @@ def npm() -> str:
 
 
 def _install(plan: InstallPlan, work: Path, say: Say) -> None:
-    work.mkdir(parents=True, exist_ok=True)
-    got, made, old = work / "npm", work / "whole", work / "old"
-    for leftover in (got, made, old):
+    got, made = work / "npm", work / "whole"
+    for leftover in (got, made):
         shutil.rmtree(leftover, ignore_errors=True)
     got.mkdir()
     for file in (MANIFEST, LOCK):
@@ -189,12 +142,8 @@ def _install(plan: InstallPlan, work: Path, say: Say) -> None:
             place = made / package / name
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(got / "node_modules" / package / name, place)
-    record = {"lock": _lock_digest(), "files": digests(made)}
-    (made / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    if plan.folder.exists():
-        plan.folder.rename(old)
-    made.rename(plan.folder)
-    shutil.rmtree(work, ignore_errors=True)
+    write_record(made, {"lock": _lock_digest()})
+    ROOM.put(made)
 
 
 def _npm_ci(folder: Path, fetched: Path) -> None:
@@ -230,7 +179,3 @@ def _locked() -> dict[str, str]:
 
 def _lock_digest() -> str:
     return hashlib.sha256(LOCK.read_bytes()).hexdigest()
-
-
-def _work_folder() -> Path:
-    return browser_folder().with_name("browser.partial")

@@ -1,31 +1,25 @@
 """Gets what emulation needs into the cache folder: planned first, made beside, renamed when whole."""
 
-import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from targets.emulator import packages
 from targets.emulator.cores import CORES
 from targets.emulator.packages import Deb, Wheel
-from targets.emulator.place import Installed, checked, emulator_folder, installed, write_prefix, write_record
+from targets.emulator.place import ROOM, Installed, checked, installed, write_guest, write_prefix
 from targets.emulator.qemu import GET_QEMU, PROGRAM, find_qemu, run_guest
 from targets.errors import TargetError
+from targets.installation import Say, disk_for
 
-UNPACKED = 4.5  # bytes on disk at the most, for a byte downloaded, while both are there
 # Imported once in the guest: it proves that they run, and leaves their byte code for every later start.
 TRIAL = (
     "import ctypes, json, zipfile, numpy, onnxruntime, ai_edge_litert.interpreter\n"
     "from importlib.metadata import version\n"
     "print(json.dumps({name: version(name) for name in ('numpy', 'onnxruntime', 'ai-edge-litert')}))\n"
 )
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class InstallPlan:
     @property
     def disk(self) -> int:
         """Bytes that are needed on the way, downloads included."""
-        return round(self.download * (1 + UNPACKED))
+        return disk_for(self.download)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(what, size in MB, from where), for who is asked."""
@@ -80,41 +74,24 @@ def plan_install(say: Say = lambda _: None) -> InstallPlan:
         raise TargetError(f"no QEMU: {PROGRAM} is not on the PATH, and only root can install it; {GET_QEMU}")
     if not missing:
         find_qemu()
-    work = _work_folder()
-    _make(work / "apt")
+    work = ROOM.make_work()
+    (work / "apt").mkdir(exist_ok=True)
     say("reading the package index for arm64")
     packages.update_index(work / "apt")
     python, names = packages.guest_packages(work / "apt")
     plan = InstallPlan(
-        emulator_folder(), missing, python, names, packages.needed_debs(work / "apt", names),
+        ROOM.folder, missing, python, names, packages.needed_debs(work / "apt", names),
         packages.wheels_for(python),
     )  # fmt: skip
-    refuse_without_space(plan, shutil.disk_usage(work).free)
+    ROOM.refuse_without_space(plan.folder, plan.disk, shutil.disk_usage(work).free)
     return plan
-
-
-def refuse_without_space(plan: InstallPlan, free: int) -> None:
-    """Raises TargetError if `free` bytes are not enough."""
-    if free < plan.disk:
-        raise TargetError(
-            f"{plan.folder}: {free / 1e6:.0f} MB free, the emulator needs {plan.disk / 1e6:.0f} MB; make room, or set "
-            "EDGEPRESS_CACHE to a folder with more"
-        )
 
 
 def install(plan: InstallPlan, say: Say = lambda _: None) -> None:
     """Carries out `plan`. What was got by a try that was stopped is used; an installation that was there stands until
     the new one is whole. Raises TargetError for what went wrong."""
-    work = _work_folder()
-    try:
-        with FileLock(work.with_suffix(".lock"), timeout=0):
-            _install(plan, work, say)
-    except Timeout:
-        raise TargetError(f"{plan.folder}: another process is installing the emulator; wait for it") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise TargetError(f"{plan.folder}: no space left; make room and run the command again") from None
+    with ROOM.making() as work:
+        _install(plan, work, say)
     checked.cache_clear()
 
 
@@ -137,13 +114,8 @@ def _install(plan: InstallPlan, work: Path, say: Say) -> None:
         write_prefix(made, core)
     say("trying them out")
     python = f"root/usr/bin/python{plan.python}"
-    write_record(made, python, _try_out(Installed(made, made / python, {}), work))
-    old = work / "old"
-    shutil.rmtree(old, ignore_errors=True)
-    if plan.folder.exists():
-        plan.folder.rename(old)
-    made.rename(plan.folder)
-    shutil.rmtree(work, ignore_errors=True)
+    write_guest(made, python, _try_out(Installed(made, made / python, {}), work))
+    ROOM.put(made)
 
 
 def _try_out(guest: Installed, work: Path) -> dict[str, str]:
@@ -151,16 +123,3 @@ def _try_out(guest: Installed, work: Path) -> dict[str, str]:
     core = CORES["cortex-a53"]
     said = run_guest(guest, core, ["-c", TRIAL], work, "the new installation", keep_bytecode=True)
     return {str(name): str(version) for name, version in json.loads(said).items()}
-
-
-def _work_folder() -> Path:
-    return emulator_folder().with_name("emulator.partial")
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TargetError(
-            f"{folder}: can't be made: {error.strerror}; set EDGEPRESS_CACHE to a folder of your own"
-        ) from None

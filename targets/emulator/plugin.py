@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from targets.emulator.classes import CLASSES, c_table
-from targets.emulator.place import cache_folder
 from targets.errors import TargetError
+from targets.installation import cache_folder
 
 SOURCE = Path(__file__).parent / "count.c"
 COMPILERS = ("cc", "gcc", "clang")

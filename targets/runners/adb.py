@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from targets.errors import TargetError
-from targets.profile import Budgets, Measure, Tools
+from targets.measuring import Tools
+from targets.profile import Budgets, Measure
 from targets.runners import android, tools
 from targets.runners.base import Feeds, Measured
 from targets.runners.bridge import CommandFailed, Device, DeviceLost, find_device
@@ -73,14 +74,17 @@ class AdbRunner:
     tools: Tools
 
     def identity(self, options: RuntimeOptions) -> str:
-        tool = self._tool(options)
-        device = find_device(self.serial)
-        digest = hashlib.sha256(tool.read_bytes()).hexdigest()
-        return json.dumps({"adb": device.serial, **android.properties(device), "tool": digest}, sort_keys=True)
+        digest = hashlib.sha256(self._tool(options).read_bytes()).hexdigest()
+        serial = self.serial or find_device(None).serial  # the only one there is: adb knows which
+        return json.dumps({"adb": serial, "tool": digest}, sort_keys=True)
 
     def run(self, file: Path, options: RuntimeOptions, feeds: Feeds) -> list[list[np.ndarray]]:
         if options.runtime != "litert":
-            raise TargetError(f"{file}: {tools.TOOLS[options.runtime]} writes no outputs, so they can't be compared")
+            raise TargetError(
+                f"{file}: {tools.TOOLS[options.runtime]} times a file and writes none of its outputs, so they can't be "
+                "compared on an Android device: name the .tflite files with --file, and compare this one on an "
+                "emulated core (--emulate) or a board (--device ssh:HOST)"
+            )
         outputs = open_model(file, options).outputs
         found = []
         with self._installed(file, options, feeds) as there, tempfile.TemporaryDirectory() as folder:
@@ -102,7 +106,10 @@ class AdbRunner:
     ) -> Measured:
         if not feeds:
             raise TargetError(f"{file}: no sample to measure it with, expected at least one")
-        kept = kept_in(folder, file, json.dumps([self.serial, options.runtime]))
+        self._tool(options)  # missing, it is told before the device is asked
+        device = find_device(self.serial)
+        told = [device.serial, options.runtime, android.properties(device)]
+        kept = kept_in(folder, file, json.dumps(told, sort_keys=True))
         earlier, until = len(kept.samples_ms), stopping(plan, budget)
         try:
             with self._installed(file, options, feeds) as there:

@@ -50,8 +50,9 @@ class Runner(Protocol):
     """A place where files are run. All raise TargetError for what the place, its runtime or the file does not do."""
 
     def identity(self, options: RuntimeOptions) -> str:
-        """Which place this is, as far as a figure depends on it: address, machine, what measures there. It goes into
-        the fingerprint of a stored figure, and into no report."""
+        """Which place this is and what measures there, as far as this computer knows it without asking a device: its
+        address and tool. It goes into the fingerprint of a stored figure, which is then found again where the device
+        is not at hand, and into no report."""
         ...
 
     def run(self, file: Path, options: RuntimeOptions, feeds: Feeds) -> list[list[np.ndarray]]:
@@ -119,7 +120,8 @@ def runner_for(plan: Measure) -> Runner:
     if plan.where == "emulated":
         raise TargetError(
             "measure.where is 'emulated' in the target's profile, and the time that an emulated core takes says "
-            "nothing of the device: run with --no-latency, then `edgepress validate BUNDLE --emulate TARGET`"
+            "nothing of the device; `edgepress bench FILE --target TARGET --emulate` counts instructions, --predict "
+            "makes a latency of them, --device measures on a real device"
         )
     if plan.where not in RUNNERS:
         raise TargetError(

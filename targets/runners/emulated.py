@@ -11,8 +11,8 @@ from typing import NoReturn
 import numpy as np
 
 import targets
-from targets.emulator.classes import CLASSES
 from targets.emulator.cores import EmulatedCore
+from targets.emulator.counts import InstructionCounts
 from targets.emulator.place import installed
 from targets.emulator.plugin import FIRST, LAST, MARK_CALL, compiled_plugin, read_counts
 from targets.emulator.qemu import find_qemu, run_guest
@@ -24,37 +24,6 @@ WARMUP = 2  # inferences before the first that is counted
 COUNTED = 7  # inferences that are counted, in turn through the feeds
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class InstructionCounts:
-    """Instructions of one inference on `core`, in one thread: the median of `inferences`, by class
-    (`targets.emulator.classes`). Handing the inputs over and fetching the outputs is not in them.
-
-    `runtime` and its `version` are the guest's, `qemu` the emulator's version. `spread`: of the totals of the single
-    inferences, how far the quartiles lie apart, as a share of the median.
-    """
-
-    core: str
-    runtime: str
-    version: str
-    qemu: str
-    inferences: int
-    spread: float
-    vector_multiply_add: int
-    vector: int
-    load: int
-    store: int
-    scalar: int
-    branch: int
-
-    @property
-    def total(self) -> int:
-        return sum(self.by_class().values())
-
-    def by_class(self) -> dict[str, int]:
-        """In the order of `CLASSES`."""
-        return {name: getattr(self, name) for name in CLASSES}
 
 
 @dataclass(frozen=True)

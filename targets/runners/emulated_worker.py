@@ -15,27 +15,20 @@ from pathlib import Path
 import numpy as np
 
 from targets.errors import TargetError
+from targets.runners.worker import Feed, outputs, read_feeds
 from targets.runtimes.base import Model, RuntimeOptions, open_model, runtime_version
-
-Feed = dict[str, np.ndarray]  # by input name
 
 
 def main(request_file: Path) -> None:
     folder = request_file.parent
     request = json.loads(request_file.read_text(encoding="utf-8"))
-    with np.load(folder / "feeds.npz") as arrays:
-        names = request["inputs"]
-        count = len(arrays.files) // len(names)
-        feeds = [{name: arrays[f"{row}_{place}"] for place, name in enumerate(names)} for row in range(count)]
-    options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
-    model = open_model(Path(request["file"]), options)
     if request["marks"]:
-        _count(model, feeds, request["warmup"], request["marks"])
+        options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
+        feeds = read_feeds(folder / "feeds.npz", request["inputs"])
+        _count(open_model(Path(request["file"]), options), feeds, request["warmup"], request["marks"])
     else:
-        outputs = {f"{row}_{place}": output for row, feed in enumerate(feeds)
-                   for place, output in enumerate(model.run(feed))}  # fmt: skip
-        np.savez(folder / "outputs.npz", **outputs)  # type: ignore[arg-type]
-    print(runtime_version(options.runtime))
+        np.savez(folder / "outputs.npz", **outputs(request_file))  # type: ignore[arg-type]
+    print(runtime_version(request["runtime"]))
 
 
 def _count(model: Model, feeds: list[Feed], warmup: int, marks: list[int]) -> None:

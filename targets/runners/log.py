@@ -12,6 +12,7 @@ import numpy as np
 
 from targets.errors import TargetError
 from targets.runners import tools
+from targets.runners.traces import inferences
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def read_log(text: str, form: str) -> Logged:
     if form not in FORMATS:
         raise TargetError(f"log format '{form}' is not known; known: {', '.join(FORMATS)}")
     try:
-        logged = FORMATS[form](text)
+        logged = FORMATS[form](text.replace("\r\n", "\n"))
     except (ValueError, KeyError, TypeError) as error:
         told = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise TargetError(f"not a log of the form {form}: {told}; docs/devices.md shows each") from None
@@ -69,24 +70,54 @@ def _perf_test(text: str) -> Logged:
     return Logged(tuple(float(s) * 1e3 for s in printed), tools.perf_test_cold_start(text), threads=threads)
 
 
+LOGCAT = re.compile(  # threadtime, time, brief and tag, with as many blanks as versions put there
+    r"^[ \t]*(?:[\d-]+ [\d:.]+\s+)?"
+    r"(?:(?:(?P<process>\d+)\s+\d+\s+)?[VDIWEF] (?P<tag>\S+?)"
+    r"|[VDIWEF]/(?P<named>[^\s(:]+)[ \t]*(?:\([ \t]*(?P<number>\d+)\))?)"
+    r"[ \t]*:[ \t]?(?P<said>.*)$",
+    re.MULTILINE,
+)
+TOOL, OWN = "tflite", "edgepress"  # tags: of benchmark_model as an app, and of whoever times inferences itself
+
+
 def _logcat(text: str) -> Logged:
-    """Lines that an app writes under the tag `edgepress`: `key=value`, divided by spaces. `latency_us` of one
-    inference, and once or with each: `model`, `sha256`, `threads`, `cold_start_us`."""
-    lines = re.findall(r"\bedgepress(?:\(\s*\d+\))?\s*: (.*)$", text, re.MULTILINE)
-    pairs = [re.findall(r"(\w+)=(\S+)", line) for line in lines]
-    told: dict[str, list[str]] = {}
-    for key, value in (pair for line in pairs for pair in line):
-        told.setdefault(key, []).append(value)
-    one = {key: _one_of(told.get(key, []), key) for key in ("model", "sha256", "threads")}
-    cold = told.get("cold_start_us")
-    return Logged(
-        tuple(float(us) / 1e3 for us in told.get("latency_us", [])),
-        float(cold[0]) / 1e3 if cold else None,
-        None,
-        one["model"],
-        one["sha256"],
-        _number(one["threads"]),
+    """What an app wrote under the tag `edgepress`, `key=value` divided by blanks: `latency_us` of one inference, and
+    once or with each `model`, `sha256`, `threads`, `cold_start_us`. Where there is none, what benchmark_model wrote
+    under its tag `tflite`, process by process."""
+    lines = [(m["tag"] or m["named"], m["process"] or m["number"], m["said"]) for m in LOGCAT.finditer(text)]
+    own = [said for tag, _, said in lines if tag == OWN]
+    if own or not any(tag == TOOL for tag, _, _ in lines):
+        return _told_by_app(own)
+    processes = dict.fromkeys(process for tag, process, _ in lines if tag == TOOL)
+    return _benchmark_model(
+        "\n".join(said for one in processes for tag, process, said in lines if (tag, process) == (TOOL, one))
     )
+
+
+def _told_by_app(lines: list[str]) -> Logged:
+    told = _pairs(lines)
+    cold = told.get("cold_start_us")
+    samples = tuple(float(us) / 1e3 for us in told.get("latency_us", []))
+    return Logged(samples, float(cold[0]) / 1e3 if cold else None, **_of_model(told))
+
+
+def _perfetto(text: str) -> Logged:
+    """Sections of a system trace: those that an app named `edgepress`, with the keys of `logcat` behind that tell the
+    model, or TensorFlow Lite's own. Every one counts, the first ones too."""
+    found = inferences(text)
+    return Logged(tuple(one.ms for one in found), **_of_model(_pairs([one.name for one in found])))
+
+
+def _pairs(lines: list[str]) -> dict[str, list[str]]:
+    told: dict[str, list[str]] = {}
+    for key, value in (pair for line in lines for pair in re.findall(r"(\w+)=(\S+)", line)):
+        told.setdefault(key, []).append(value)
+    return told
+
+
+def _of_model(told: dict[str, list[str]]) -> dict[str, Any]:
+    one = {key: _one_of(told.get(key, []), key) for key in ("model", "sha256", "threads")}
+    return {**one, "threads": _number(one["threads"])}
 
 
 def _ai_hub(text: str) -> Logged:
@@ -113,6 +144,7 @@ FORMATS: dict[str, Callable[[str], Logged]] = {
     "benchmark-model": _benchmark_model,
     "perf-test": _perf_test,
     "logcat": _logcat,
+    "perfetto": _perfetto,
     "ai-hub": _ai_hub,
     "csv": _csv,
 }

@@ -45,9 +45,7 @@ class SshRunner:
         self.address, self.python = address, python
 
     def identity(self, options: RuntimeOptions) -> str:
-        told = self._look(options)
-        own = {key: told[key] for key in ("machine_id", "python", "versions", "system")}
-        return json.dumps({"ssh": self.address, "machine": _machine(told).label, **own}, sort_keys=True)
+        return json.dumps({"ssh": self.address, "python": self.python}, sort_keys=True)
 
     def run(self, file: Path, options: RuntimeOptions, feeds: Feeds) -> list[list[np.ndarray]]:
         self._look(options)
@@ -77,7 +75,8 @@ class SshRunner:
             raise TargetError(f"{file}: no sample to measure it with, expected at least one")
         before = self._look(options)
         until = stopping(plan, budget)
-        kept = kept_in(folder, file, self.address)
+        told = [before[key] for key in ("machine_id", "python", "versions", "system")]
+        kept = kept_in(folder, file, json.dumps([self.address, told], sort_keys=True))
         earlier = len(kept.samples_ms)
         request = {
             **_request(file, options, feeds),

@@ -34,7 +34,7 @@ def main(request_file: Path, tell: Callable[[list[float]], None] | None = None) 
     """`tell` hears of new samples while others are still to come; `already` of the request are of an earlier try."""
     folder = request_file.parent
     request = json.loads(request_file.read_text(encoding="utf-8"))
-    feeds = _read_feeds(folder / "feeds.npz", request["inputs"])
+    feeds = read_feeds(folder / "feeds.npz", request["inputs"])
     notes = pin(request["pin_cores"])
     options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
     version = runtime_version(options.runtime)  # imports it: neither its time nor its memory is the model's
@@ -96,7 +96,7 @@ def outputs(request_file: Path) -> dict[str, np.ndarray]:
     request = json.loads(request_file.read_text(encoding="utf-8"))
     options = RuntimeOptions(request["runtime"], request["threads"], request["delegate"])
     model = open_model(folder / request["file"], options)
-    found = [model.run(feed) for feed in _read_feeds(folder / "feeds.npz", request["inputs"])]
+    found = [model.run(feed) for feed in read_feeds(folder / "feeds.npz", request["inputs"])]
     return {f"{row}_{place}": array for row, arrays in enumerate(found) for place, array in enumerate(arrays)}
 
 
@@ -146,7 +146,8 @@ def _measure(
     return samples[:runs], references, used / made if used is not None and made else None
 
 
-def _read_feeds(file: Path, names: list[str]) -> list[Feed]:
+def read_feeds(file: Path, names: list[str]) -> list[Feed]:
+    """Inferences' inputs by name, from an .npz with <row>_<place of the name in `names`>."""
     with np.load(file) as arrays:
         count = len(arrays.files) // len(names)
         return [{name: arrays[f"{row}_{place}"] for place, name in enumerate(names)} for row in range(count)]

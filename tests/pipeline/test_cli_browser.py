@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from targets.browser.packages import browser_folder, is_whole
+from targets.browser.packages import ROOM, is_whole
 from tests.targets.browser.npm import stand_in
 
 
@@ -28,7 +28,7 @@ def test_the_size_is_told_and_nothing_got_until_someone_agrees(programs: Path) -
         assert found == code
         assert "onnxruntime-web 1" in text
         assert "MB to download" in text
-        assert not browser_folder().exists()
+        assert not ROOM.folder.exists()
         assert not (programs / "npm.arguments").exists()
     assert "with --yes it goes on without" in text
 

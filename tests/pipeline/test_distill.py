@@ -11,13 +11,14 @@ from pipeline.context import RunContext
 from pipeline.data.batches import evaluation_batches, training_batches
 from pipeline.distill.answers import LearnAnswers, student_schedule, teacher_answers
 from pipeline.distill.cache import cache_teacher
+from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.start import evenly_spread, principal_components, start_student
 from pipeline.distill.student import distill, train_naive
 from pipeline.errors import InputError
 from pipeline.evaluate import predict
 from pipeline.networks import example_inputs, load_network
 from pipeline.progress import Meter
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.student import StudentSettings
 from pipeline.store import Store

@@ -15,6 +15,7 @@ from pipeline.cli import app
 from pipeline.context import RunContext
 from pipeline.data.files import write_npy
 from pipeline.distill.cache import cache_teacher
+from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.chain import guide_of
 from pipeline.distill.exported import export_cache, read_export, refuse_unexportable
 from pipeline.distill.stored import stored_teacher
@@ -24,7 +25,7 @@ from pipeline.evaluate import predict
 from pipeline.networks import load_network
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.report.record import without_folders
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.student import StudentSettings
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store, file_sha256

@@ -16,6 +16,7 @@ from pipeline.data.batches import evaluation_batches, training_batches
 from pipeline.distill import hidden as hiding
 from pipeline.distill.answers import views_of
 from pipeline.distill.cache import cache_teacher
+from pipeline.distill.cache_results import HiddenResult
 from pipeline.distill.features import feature_guides
 from pipeline.distill.hidden import RememberedTeacher, cache_hidden
 from pipeline.distill.inside import FrozenTeacher, Guide, Guided, Seen, frozen_teacher
@@ -24,7 +25,7 @@ from pipeline.distill.start import start_student
 from pipeline.distill.student import distill
 from pipeline.errors import InputError
 from pipeline.networks import example_inputs
-from pipeline.results import HiddenResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings
 from pipeline.store import Store

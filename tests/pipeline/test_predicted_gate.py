@@ -8,10 +8,11 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.predicted_gate import with_predictions
-from pipeline.results import Check, Verdict
+from pipeline.verdict import Check, Verdict
+from targets.emulator.counts import InstructionCounts
 from targets.prediction.coefficients import read_coefficients
 from targets.profile import load_profile
-from targets.runners.emulated import EmulatedRunner, InstructionCounts
+from targets.runners.emulated import EmulatedRunner
 from tests.targets.tiny_models import onnx_model, tflite_model
 
 A72 = next(core for core in read_coefficients().cores if core.uarch == "cortex-a72")

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.prediction import computed_dtype, predict_file, work_of
 from pipeline.quantize.graph import Constant, Graph, Operator, read_graph
+from targets.emulator.counts import InstructionCounts
 from targets.prediction.coefficients import read_coefficients
 from targets.profile import load_profile
-from targets.runners.emulated import EmulatedRunner, InstructionCounts
+from targets.runners.emulated import EmulatedRunner
 from tests.targets.test_emulated import CAN_NOT_COUNT
 from tests.targets.tiny_models import onnx_model, tflite_model
 

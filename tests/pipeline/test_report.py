@@ -85,6 +85,7 @@ def test_the_schemas_page_describes_every_key_and_no_other(
     found = leaves(report_of(replace(run, files=tuple(files)), budgets=GROUPED)) | leaves(report_of(text))
     found |= leaves(report_of(releases.pruned_for(run, "latency", 0.5, 0.49), prune={"latency": 0.5}))
     found |= leaves(report_of(releases.pruned_for(run, "size_mb", 1.5, 1.4), prune={"size_mb": 1.5}))
+    found |= leaves(report_of(releases.emulated_for(run)))
     keys = documented()
 
     def fits(key: str, path: str) -> bool:

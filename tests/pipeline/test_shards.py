@@ -18,6 +18,7 @@ from pipeline.distill import cache as caching
 from pipeline.distill import shards as sharding
 from pipeline.distill.answers import LearnAnswers, teacher_answers
 from pipeline.distill.cache import cache_teacher
+from pipeline.distill.cache_results import AnswerForm, CacheResult
 from pipeline.distill.cached import read_answers
 from pipeline.distill.forms import pack_answers, record_of, unpack_answers
 from pipeline.distill.losses import soft_target_loss
@@ -25,7 +26,7 @@ from pipeline.distill.student import distill, train_naive
 from pipeline.errors import InputError
 from pipeline.networks import load_network
 from pipeline.progress import Reporter
-from pipeline.results import AnswerForm, CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.cache import CacheSettings
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings

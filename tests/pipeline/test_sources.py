@@ -159,6 +159,7 @@ def test_fashion_without_a_network_says_what_to_do(tmp_path: Path, monkeypatch: 
     from torchvision.datasets import FashionMNIST
 
     monkeypatch.setattr(images, "DEBIAN_FASHION", tmp_path / "none")
+    monkeypatch.delenv("EDGEPRESS_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])  # the discard port: nobody answers
     with pytest.raises(InputError, match=r"could not be downloaded into .*cache.*dataset-fashion-mnist.*data\.path"):
@@ -168,6 +169,7 @@ def test_fashion_without_a_network_says_what_to_do(tmp_path: Path, monkeypatch: 
 def test_fashion_is_found_where_debian_or_an_earlier_download_put_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("EDGEPRESS_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     small_fashion(tmp_path / "cache/edgepress/FashionMNIST/raw")
     monkeypatch.setattr(images, "DEBIAN_FASHION", tmp_path / "debian")

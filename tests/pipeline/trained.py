@@ -2,8 +2,9 @@
 
 from pipeline.context import RunContext
 from pipeline.distill.cache import cache_teacher
+from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.student import distill
-from pipeline.results import CacheResult, NetworkResult, PreparedData
+from pipeline.results import NetworkResult, PreparedData
 from pipeline.settings.data import Augmentation
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings

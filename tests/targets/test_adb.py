@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from targets.budgets import Budgets, LatencyBudget
 from targets.errors import TargetError
-from targets.profile import Budgets, LatencyBudget, Measure, Tools
+from targets.measuring import Measure, Tools
 from targets.runners import adb
 from targets.runners.base import runner_for
+from targets.runners.bridge import find_device
 from targets.runtimes.base import RuntimeOptions
 from tests.targets.adb_device import Device, compile_tool, environment, needs_adb, needs_compiler
 from tests.targets.tiny_models import onnx_model, tflite_model
@@ -181,6 +183,11 @@ def test_no_space_on_the_device_is_told(phone: Device, tool: Path, tmp_path: Pat
         runner_for(plan).measure(tflite_model(tmp_path / "m.tflite"), LITERT, [FEED], plan, tmp_path)
 
 
+def test_outputs_of_an_onnx_file_are_refused_before_a_device_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"onnxruntime_perf_test times a file and writes none of its outputs.*--file"):
+        adb.AdbRunner(None, Tools()).run(tmp_path / "m.onnx", RuntimeOptions("onnxruntime"), [FEED])
+
+
 def test_a_tool_that_is_not_named_or_not_there_is_told(tmp_path: Path) -> None:
     file, plan = tflite_model(tmp_path / "m.tflite"), Measure(where="adb")
     with pytest.raises(TargetError, match=r"benchmark_model is wanted .*measure\.tools\.litert.*--tool litert=PATH"):
@@ -198,8 +205,10 @@ def test_several_devices_are_told_apart_by_serial(phone: Device, tool: Path, tmp
         runner_for(plan_of(tool)).identity(LITERT)
     identities = {runner_for(plan_of(tool, device=d.serial)).identity(LITERT) for d in (phone, second)}
     assert len(identities) == 2
+    phone.vanish()
+    assert runner_for(plan_of(tool, device=phone.serial)).identity(LITERT) in identities  # nobody was asked
     with pytest.raises(TargetError, match=r"R5CT: no such Android device is connected; connected: "):
-        runner_for(plan_of(tool, device="R5CT")).identity(LITERT)
+        find_device("R5CT")
     second.vanish()
 
 

@@ -8,12 +8,13 @@ import pytest
 
 from targets.emulator.classes import CLASSES
 from targets.emulator.cores import CORES
+from targets.emulator.counts import InstructionCounts
 from targets.emulator.place import installed
 from targets.emulator.plugin import compiler
 from targets.emulator.qemu import find_qemu
 from targets.errors import TargetError
 from targets.profile import Measure
-from targets.runners.emulated import EmulatedRunner, InstructionCounts
+from targets.runners.emulated import EmulatedRunner
 from targets.runtimes.base import RuntimeOptions, open_model
 from tests.targets.tiny_models import onnx_model, tflite_model
 

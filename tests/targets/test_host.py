@@ -12,9 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
+from targets.budgets import Budgets, LatencyBudget
 from targets.errors import TargetError
 from targets.machine import available_cores
-from targets.profile import Budgets, LatencyBudget, Measure
+from targets.profile import Measure
 from targets.runners.host import measure
 from targets.runtimes.base import RuntimeOptions
 from tests.targets.tiny_models import onnx_model, tflite_model

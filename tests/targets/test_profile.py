@@ -10,14 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from targets.budgets import AccuracyBudget, Budgets, BudgetsByTask, LatencyBudget
 from targets.check import check_profile
 from targets.errors import TargetError
 from targets.profile import (
     PROFILES,
-    AccuracyBudget,
-    Budgets,
-    BudgetsByTask,
-    LatencyBudget,
     Measure,
     Profile,
     QuantizationByTask,
@@ -153,7 +150,10 @@ def test_what_is_wrong_in_a_profile_is_named(change: dict[str, Any], said: str, 
         ({"export": {"banned_ops": ["hard-swish"]}}, "no banned_reason"),
         ({"export": {"static_shapes": False}}, "static shapes all the same"),
         ({"quantization": {"image": None, "text": None}}, "takes no model at all"),
-        ({"measure": {"where": "log"}}, "no run can measure there"),
+        ({"measure": {"where": "log"}}, "a run measures nothing, figures come by edgepress import-log"),
+        ({"measure": {"where": "emulated"}}, "Cortex-X3, Cortex-A715, Cortex-A510 can't be emulated"),
+        ({"measure": {"where": "emulated"}}, r"latency_ms.p90 can't be told by an emulated core"),
+        ({"budgets": {"image": {"instructions_m": 40}}}, "can't be emulated"),
         ({"measure": {"max_runs": 100}, "budgets": {"text": {"latency_ms": {"p99": 5}}}}, "p99 can't pass"),
     ],
 )
@@ -178,6 +178,7 @@ all_budgets = st.builds(
     cold_start_ms=limits,
     size_mb=limits,
     peak_mem_mb=limits,
+    instructions_m=limits,
     accuracy=st.builds(
         lambda groups, **others: AccuracyBudget(**others, **groups),
         groups=st.just({})

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from targets.budgets import Budgets, LatencyBudget
 from targets.errors import TargetError
-from targets.profile import Budgets, LatencyBudget, Measure, Tools
+from targets.measuring import Measure, Tools
 from targets.runners.base import runner_for
 from targets.runners.openssh import CONFIG
 from targets.runtimes.base import RuntimeOptions
@@ -170,7 +171,7 @@ def test_each_way_not_to_get_in_has_its_own_message(
     spoil(board)
     try:
         with pytest.raises(TargetError, match=f"^board: .*{told}") as error:
-            runner_for(SHORT).identity(ONNX)
+            runner_for(SHORT).run(onnx_model(tmp_path / "m.onnx"), ONNX, [FEED])
     finally:
         write_config(board.folder, board.port)
         write_known_hosts(board.folder, board.port)
@@ -180,7 +181,7 @@ def test_each_way_not_to_get_in_has_its_own_message(
 def test_no_ssh_program_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TargetError, match=r"no ssh program here.*openssh-client"):
-        runner_for(SHORT).identity(ONNX)
+        runner_for(SHORT).run(onnx_model(tmp_path / "m.onnx"), ONNX, [FEED])
 
 
 def test_no_address_is_told() -> None:
@@ -190,12 +191,17 @@ def test_no_address_is_told() -> None:
 
 def test_nothing_of_a_path_reaches_a_shell(board: Board, tmp_path: Path) -> None:
     """The interpreter's path is the one free text that crosses ssh."""
-    flag = tmp_path / "flag"
+    flag, file = tmp_path / "flag", onnx_model(tmp_path / "m.onnx")
     for hostile in (f"python3; touch {flag}", f"$(touch {flag})", f"`touch {flag}`", f"x' ; touch {flag} '"):
         plan = SHORT.model_validate({**SHORT.model_dump(), "tools": {"python": hostile}})
         with pytest.raises(TargetError, match="there is no"):
-            runner_for(plan).identity(ONNX)
+            runner_for(plan).run(file, ONNX, [FEED])
     assert not flag.exists()
-    identity = runner_for(SHORT).identity(ONNX)  # of the same board, by its own path
-    assert '"ssh": "board"' in identity
-    assert '"onnxruntime"' in identity
+
+
+def test_a_place_is_known_by_its_address_and_python_without_asking_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    other = SHORT.model_validate({**SHORT.model_dump(), "tools": {"python": "venv/bin/python"}})
+    mine, theirs = (runner_for(plan).identity(ONNX) for plan in (SHORT, other))
+    assert '"ssh": "board"' in mine
+    assert mine != theirs

@@ -9,15 +9,14 @@ import pytest
 from targets.browser.packages import (
     LOCK,
     MANIFEST,
+    ROOM,
     SIZES,
     InstallPlan,
-    browser_folder,
     checked,
     install,
     installed,
     is_whole,
     plan_install,
-    refuse_without_space,
 )
 from targets.errors import TargetError
 from tests.targets.browser.npm import stand_in
@@ -50,15 +49,15 @@ def test_an_installation_is_whole_holds_what_a_page_needs_and_leaves_nothing_bes
     assert sorted(found.versions) == ["@litertjs/core", "@litertjs/wasm-utils", "onnxruntime-web"]
     assert all(place.read_text() == f"{name}\n" for name, place in found.files().items())
     assert not (found.folder / "onnxruntime-web/dist/ort.webgpu.js").exists()
-    assert not browser_folder().with_name("browser.partial").exists()
+    assert not ROOM.work.exists()
     given = (programs / "npm.arguments").read_text().split()
     assert given[:2] == ["ci", "--ignore-scripts"]
 
 
 def test_a_try_that_fails_leaves_the_old_one_and_what_was_fetched(programs: Path) -> None:
     install(plan_install())
-    old = (browser_folder() / "installed.json").read_bytes()
-    fetched = browser_folder().with_name("browser.partial") / "fetched/fetched"
+    old = (ROOM.folder / "installed.json").read_bytes()
+    fetched = ROOM.work / "fetched/fetched"
     for said, told in (
         ("npm error code EINTEGRITY\nnpm error sha512-abc integrity checksum failed\n", r"not the one edgepress pins"),
         ("npm error code ENOTFOUND\nnpm error network getaddrinfo\n", r"ENOTFOUND network getaddrinfo; see that npm"),
@@ -69,7 +68,7 @@ def test_a_try_that_fails_leaves_the_old_one_and_what_was_fetched(programs: Path
         with pytest.raises(TargetError, match=told) as error:
             install(plan_install())
         assert "\n" not in str(error.value)
-    assert (browser_folder() / "installed.json").read_bytes() == old
+    assert (ROOM.folder / "installed.json").read_bytes() == old
     assert fetched.read_text() == "fetched\n" * 4
     (programs / "npm.broken").unlink()
     install(plan_install())
@@ -99,7 +98,7 @@ def test_each_way_not_to_be_as_installed_is_told(programs: Path) -> None:
 
 def test_another_lock_asks_for_another_installation(programs: Path) -> None:
     install(plan_install())
-    record = browser_folder() / "installed.json"
+    record = ROOM.folder / "installed.json"
     content = json.loads(record.read_text())
     record.write_text(json.dumps({**content, "lock": "0" * 64}))
     again()
@@ -122,9 +121,11 @@ def test_without_node_or_npm_it_is_told_what_to_install(
 
 def test_too_little_space_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
     plan = InstallPlan(tmp_path / "browser", {"a 1": 40_000_000, "b 2": 10_000_000})
-    refuse_without_space(plan, plan.disk)
-    with pytest.raises(TargetError, match=r"100 MB free, the runtimes need 275 MB on the way; .*EDGEPRESS_CACHE"):
-        refuse_without_space(plan, 100_000_000)
+    ROOM.refuse_without_space(plan.folder, plan.disk, plan.disk)
+    with pytest.raises(
+        TargetError, match=r"100 MB free, 275 MB needed on the way to the runtimes for browsers; .*EDGEPRESS_CACHE"
+    ):
+        ROOM.refuse_without_space(plan.folder, plan.disk, 100_000_000)
 
 
 def test_every_package_is_pinned_by_its_hash_and_has_its_size() -> None:

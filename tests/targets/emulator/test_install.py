@@ -7,9 +7,9 @@ import pytest
 
 from targets.emulator import install as module
 from targets.emulator import packages
-from targets.emulator.install import InstallPlan, install, is_whole, plan_install, refuse_without_space
+from targets.emulator.install import InstallPlan, install, is_whole, plan_install
 from targets.emulator.packages import Deb, Wheel, read_uris, wheels_for
-from targets.emulator.place import checked, emulator_folder, installed
+from targets.emulator.place import ROOM, checked, installed
 from targets.emulator.qemu import find_qemu
 from targets.errors import TargetError
 
@@ -64,7 +64,7 @@ def test_the_plan_says_what_it_costs_before_anything_is_fetched(programs: Path) 
     assert "onnxruntime" in plan.rows()[1][0]
     assert not plan.qemu
     assert not is_whole()
-    assert list(plan.folder.with_name("emulator.partial").glob("apt/archives/*.deb")) == []
+    assert list(ROOM.work.glob("apt/archives/*.deb")) == []
 
 
 def test_an_installation_is_whole_and_leaves_nothing_beside(programs: Path) -> None:
@@ -73,7 +73,7 @@ def test_an_installation_is_whole_and_leaves_nothing_beside(programs: Path) -> N
     assert is_whole()
     assert installed().versions == {"numpy": "2.4.6"}
     assert (installed().folder / "cores/cortex-a76/proc/cpuinfo").exists()
-    assert not emulator_folder().with_name("emulator.partial").exists()
+    assert not ROOM.work.exists()
     listed = (installed().site / "wheels.txt").read_text().splitlines()
     assert listed == [f"{w.name}=={w.version} --hash=sha256:{w.sha256}" for w in wheels_for("3.11")]
     assert said[-1] == "trying them out"
@@ -81,12 +81,12 @@ def test_an_installation_is_whole_and_leaves_nothing_beside(programs: Path) -> N
 
 def test_a_try_that_fails_leaves_the_old_one_and_what_was_fetched(programs: Path) -> None:
     install(plan_install())
-    old = (emulator_folder() / "installed.json").read_bytes()
+    old = (ROOM.folder / "installed.json").read_bytes()
     (programs / "uv.broken").write_text("  x Failed to download numpy\n  Hash mismatch for numpy==2.4.6\n")
     with pytest.raises(TargetError, match=r"SHA-256 is not the one listed.*run the command again"):
         install(plan_install())
-    assert (emulator_folder() / "installed.json").read_bytes() == old
-    fetched = emulator_folder().with_name("emulator.partial") / "apt/archives/libc6_2.36+1_arm64.deb"
+    assert (ROOM.folder / "installed.json").read_bytes() == old
+    fetched = ROOM.work / "apt/archives/libc6_2.36+1_arm64.deb"
     assert fetched.exists()
     (programs / "uv.broken").write_text("error: No space left on device (os error 28)\n")
     with pytest.raises(TargetError, match="no space left"):
@@ -101,15 +101,15 @@ def test_a_guest_that_does_not_start_is_no_installation(programs: Path) -> None:
     (programs / "qemu-aarch64").write_text(text)
     with pytest.raises(TargetError, match=r"the new installation: .*SIGILL"):
         install(plan_install())
-    assert not emulator_folder().exists()
+    assert not ROOM.folder.exists()
 
 
 def test_too_little_space_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
     wheel = Wheel("numpy", "2.4.6", "3.11", "00", 40_000_000)
     plan = InstallPlan(tmp_path / "emulator", False, "3.11", (), (Deb("a.deb", 10_000_000),), (wheel,))
-    refuse_without_space(plan, plan.disk)
-    with pytest.raises(TargetError, match=r"100 MB free, the emulator needs 275 MB; .*EDGEPRESS_CACHE"):
-        refuse_without_space(plan, 100_000_000)
+    ROOM.refuse_without_space(plan.folder, plan.disk, plan.disk)
+    with pytest.raises(TargetError, match=r"100 MB free, 275 MB needed on the way to the emulator; .*EDGEPRESS_CACHE"):
+        ROOM.refuse_without_space(plan.folder, plan.disk, 100_000_000)
 
 
 def test_without_qemu_only_root_can_go_on(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from targets.emulator.cores import CORES
-from targets.emulator.place import cache_folder, checked, emulator_folder, installed, write_prefix, write_record
+from targets.emulator.place import ROOM, checked, installed, write_guest, write_prefix
 from targets.errors import TargetError
+from targets.installation import cache_folder
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
     (root / "usr/bin/python3.11").write_text("a program")
     (root / "lib").symlink_to("usr/lib")
     write_prefix(tmp_path / "emulator", CORES["cortex-a53"])
-    write_record(tmp_path / "emulator", "root/usr/bin/python3.11", {"numpy": "2.4.6"})
+    write_guest(tmp_path / "emulator", "root/usr/bin/python3.11", {"numpy": "2.4.6"})
     return tmp_path / "emulator"
 
 
@@ -27,7 +28,7 @@ def test_the_cache_is_the_users_unless_told_otherwise(monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "edgepress"
     monkeypatch.setenv("EDGEPRESS_CACHE", str(tmp_path / "mine"))
-    assert emulator_folder() == tmp_path / "mine" / "emulator"
+    assert ROOM.folder == tmp_path / "mine" / "emulator"
 
 
 def test_a_whole_installation_says_what_it_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
