@@ -33,6 +33,7 @@ from pipeline.cli_parts import (
     settle_libraries,
     show_table,
 )
+from pipeline.cli_try import try_command
 
 if TYPE_CHECKING:
     from pipeline.gate import Verdict
@@ -199,6 +200,9 @@ def gate_command(
     else:
         _show_verdict(verdict)
     return 0 if verdict.passed else 1
+
+
+app.command("try", epilog="Example: edgepress try artifacts/digits-mobilenet/pixel8 --open")(try_command)
 
 
 app.command(

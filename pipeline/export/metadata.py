@@ -130,7 +130,7 @@ def _with_tflite_metadata(
     else:
         model.metadata.append(schema.MetadataT(name=BUFFER_NAME.encode(), buffer=len(model.buffers)))
         model.buffers.append(buffer)
-    return _with_files(write_model(model), files)
+    return with_files(write_model(model), files)
 
 
 def _tensors(model: Any) -> tuple[list[tuple[str, np.dtype]], list[tuple[str, np.dtype]]]:
@@ -166,7 +166,7 @@ def _scores(dtype: np.dtype) -> TensorMetadata:
     return TensorMetadata("probability", "Softmax score of each label.", "feature", low, high, files=(LABELS,))
 
 
-def _with_files(flatbuffer: bytes, files: dict[str, str]) -> bytes:
+def with_files(flatbuffer: bytes, files: dict[str, str]) -> bytes:
     """`flatbuffer` with `files` behind it as a zip: not compressed, as the clients ask, and without the hour."""
     stream = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
