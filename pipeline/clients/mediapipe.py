@@ -1,6 +1,5 @@
 """A bundle's .tflite in MediaPipe Tasks, the library that Android and iOS apps load it with: its labels beside ours."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.clients.probe import pixel_probe, token_probe
+from pipeline.data.spans import read_texts
 from pipeline.errors import InputError
 from pipeline.quiet import quiet
 from pipeline.results import PreparedData
@@ -59,10 +59,7 @@ def client_samples(data: PreparedData, rows: np.ndarray) -> list[Sample]:
     """The samples `rows` as a client takes them: images at the model's size, texts as they were read."""
     if data.task == "image-classification":
         return [np.ascontiguousarray(data.inputs[row]) for row in rows]
-    assert data.texts_file is not None, "only texts have texts"
-    with data.texts_file.open(encoding="utf-8") as lines:
-        texts = [str(json.loads(line)) for line in lines]
-    return [texts[row] for row in rows]
+    return list(read_texts(data, rows))
 
 
 def scores_in_mediapipe(file: Path, task: Task, samples: Iterable[Sample], classes: int) -> np.ndarray:
