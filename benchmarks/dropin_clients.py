@@ -154,19 +154,18 @@ def originals(recipe: Recipe, data: PreparedData, rows: np.ndarray) -> list[np.n
     """The pictures from which the samples `rows` were made, found by their pixels."""
     side = int(data.inputs.shape[1])
     contents = open_source(recipe.data, recipe.task).read()
-    wanted = {data.inputs[row].tobytes(): place for place, row in enumerate(rows)}
-    found: dict[int, np.ndarray] = {}
+    wanted = [data.inputs[row].tobytes() for row in rows]
+    missing, found = set(wanted), dict[bytes, np.ndarray]()
     for samples in (contents.test, contents.train):
         for index in range(len(samples.labels) if samples else 0):
             assert samples is not None
             assert samples.image is not None
             with samples.image(index) as opened:
                 picture = decoded(opened)
-            if (place := wanted.get(resized(picture, side).tobytes())) is not None:
-                found[place] = np.asarray(picture)
-        if len(found) == len(rows):
-            break
-    return [found[place] for place in range(len(rows))]
+            if (prepared := resized(picture, side).tobytes()) in missing:
+                missing.remove(prepared)
+                found[prepared] = np.asarray(picture)
+    return [found[prepared] for prepared in wanted]
 
 
 def pixels_apart(picture: np.ndarray, side: int, folder: Path) -> float:
