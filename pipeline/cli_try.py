@@ -14,7 +14,7 @@ def try_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where it is served; 0: any free port.")] = 0,
     show: Annotated[bool, typer.Option("--open", help="Opens the page in your browser.")] = False,
 ) -> None:
-    """Serves a page, to this computer alone, that runs a bundle's files on your own pictures or texts. Ctrl-C ends it."""
+    """Serves a page, to this computer alone, that runs a bundle's files on your pictures or texts. Ctrl-C ends it."""
     import threading
     import webbrowser
 

@@ -78,7 +78,8 @@ def golden_tokens(data: PreparedData) -> dict[str, Any]:
 
 
 def write_golden_tokens(data: PreparedData, folder: Path) -> None:
-    """Writes golden/tokens.json of a bundle. ASCII alone: what no editor shows, or shows out of order, stays escaped."""
-    lines = [json.dumps(entry, sort_keys=True) for entry in (found := golden_tokens(data))["texts"]]
+    """Writes golden/tokens.json of a bundle. In ASCII: what editors hide, or show out of order, stays escaped."""
+    found = golden_tokens(data)
+    lines = [json.dumps(entry, sort_keys=True) for entry in found["texts"]]
     head = f'{{"schema": {found["schema"]}, "length": {found["length"]}, "texts": [\n'
     (folder / GOLDEN_TOKENS).write_text(head + ",\n".join(lines) + "\n]}\n", encoding="ascii", newline="\n")

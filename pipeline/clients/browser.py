@@ -73,8 +73,10 @@ def run_in_browser(bundle: Path, program: str | None = None) -> BundleInBrowser:
 
 
 def golden_labels(bundle: Path, name: str) -> tuple[str, ...]:
-    """The labels that Python's runtime gave the golden samples with the file `name`. Raises InputError for an incomplete
-    bundle."""
+    """The labels that Python's runtime gave the golden samples with the file `name`.
+
+    Raises InputError for an incomplete bundle.
+    """
     try:
         labels = (bundle / "labels.txt").read_text(encoding="utf-8").splitlines()
         ((_, place),) = read_json(bundle / GOLDEN_FILES)["files"][name]["outputs"].items()

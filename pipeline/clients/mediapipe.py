@@ -22,8 +22,8 @@ Sample = np.ndarray | str  # an image uint8 [height, width, 3], RGB, of any size
 
 @dataclass(frozen=True)
 class ClientAgreement:
-    """`agreed` of `samples`: the client's best label has the best of our scores, of which 8-bit outputs may have several.
-    `refused`: why the client did not take the file."""
+    """`agreed` of `samples`: the client's best label has the best of our scores, of which 8-bit outputs may have
+    several. `refused`: why the client did not take the file."""
 
     client: str  # MediaPipe 1.2.2 ImageClassifier
     file: str
@@ -78,8 +78,8 @@ def scores_in_mediapipe(file: Path, task: Task, samples: Iterable[Sample], class
 
 
 def token_ids_in_mediapipe(vocabulary: str, texts: Sequence[str], length: int, folder: Path) -> np.ndarray:
-    """int64 [texts, length]: the ids, padding included, that MediaPipe makes of `texts` by `vocabulary`, the content of a
-    vocab.txt. A file that is needed for it is written into `folder`."""
+    """int64 [texts, length]: the ids, padding included, that MediaPipe makes of `texts` by `vocabulary`, the content of
+    a vocab.txt. A file that is needed for it is written into `folder`."""
     file = folder / "tokens.tflite"
     file.write_bytes(token_probe(vocabulary, length))
     return np.rint(scores_in_mediapipe(file, "text-classification", texts, length)).astype(np.int64)

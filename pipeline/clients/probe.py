@@ -31,8 +31,8 @@ def pixel_probe(width: int, height: int) -> bytes:
     options = schema.ReshapeOptionsT(newShape=[1, size])
     reshape = (schema.BuiltinOperator.RESHAPE, schema.BuiltinOptions.ReshapeOptions, options)
     image = TensorMetadata("image", "", "image", 0.0, 255.0, mean=0.0, std=1.0)
-    inputs, output = [_tensor("image", [1, height, width, 3], types.FLOAT32)], _tensor("scores", [1, size], types.FLOAT32)
-    return _model(inputs, output, reshape, _metadata((image,), None))
+    inputs = [_tensor("image", [1, height, width, 3], types.FLOAT32)]
+    return _model(inputs, _tensor("scores", [1, size], types.FLOAT32), reshape, _metadata((image,), None))
 
 
 def _metadata(inputs: tuple[TensorMetadata, ...], vocabulary: Any) -> bytes:
@@ -57,7 +57,11 @@ def _model(inputs: list[Any], output: Any, operator: tuple[int, int, Any], metad
         opcodeIndex=0, inputs=[0], outputs=[len(inputs)], builtinOptionsType=kind, builtinOptions=options
     )
     graph = schema.SubGraphT(
-        tensors=[*inputs, output], inputs=list(range(len(inputs))), outputs=[len(inputs)], operators=[node], name=b"main"
+        tensors=[*inputs, output],
+        inputs=list(range(len(inputs))),
+        outputs=[len(inputs)],
+        operators=[node],
+        name=b"main",
     )
     model = schema.ModelT(
         version=3,

@@ -89,7 +89,9 @@ def serve(files: Mapping[str, Content], port: int = 0) -> Iterator[Served]:
     try:
         listening = Server(("127.0.0.1", port), Handler)
     except OSError as error:
-        raise TargetError(f"port {port} of this computer can't be listened on: {error.strerror}; name another") from None
+        raise TargetError(
+            f"port {port} of this computer can't be listened on: {error.strerror}; name another"
+        ) from None
     with listening as server:
         host = f"127.0.0.1:{server.server_address[1]}"
         served = Served(f"http://{host}/{word}/", host)

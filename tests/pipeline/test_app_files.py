@@ -3,7 +3,6 @@ prepared with: the same ids, the same pixels."""
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +70,19 @@ def test_each_setting_of_the_normalizer_does_as_in_tokenizers(page: Page, tokeni
     assert [other.encode(text).ids for text in texts] != [tokenizer.encode(text).ids for text in texts]
 
 
+COMMON = (range(0x600), range(0x2000, 0x2E43), range(0x3000, 0x3400), range(0xFE00, 0x10000), range(0x1F000, 0x1FB00))
+
+
+def test_every_character_of_common_scripts_is_split_as_in_tokenizers(page: Page, tokenizer: Any) -> None:
+    texts = [f"a{chr(code)}b" for part in COMMON for code in part]
+    normalise, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+    expected = [[word for word, _ in split(normalise(text))] for text in texts]
+    asked = "(texts, settings) => texts.map((text) => app.words(app.normalised(text, settings)))"
+    found = call(page, asked, texts, content_of(tokenizer)["normalizer"])
+    other = [ascii(text) for text, a, b in zip(texts, found, expected, strict=True) if a != b]
+    assert other == []
+
+
 def test_a_cut_text_keeps_the_last_special_token(page: Page, tokenizer: Any) -> None:
     page.evaluate(f"globalThis.opened = app.openWordPiece({json.dumps(content_of(tokenizer))}), 0", 60)
     text = HARD_TEXTS["long text"]
@@ -115,8 +127,13 @@ def test_pixels_are_resized_as_pillow_does_to_the_bit(page: Page, size: tuple[in
         np.testing.assert_array_equal(resized(Image.fromarray(pixels[..., :3]), to_width), np.asarray(image))
 
 
-SETTINGS = {"input": "image", "width": 4, "height": 4, "colour": "RGB", "dtype": "float32", "layout": "NHWC",
-            "shape": [1, 4, 4, 3], "quantization": None, "resize": {"filter": "bilinear", "keep_aspect": False}}  # fmt: skip
+SETTINGS = {
+    "input": "image",
+    "width": 4,
+    "height": 4,
+    "colour": "RGB",
+    "resize": {"filter": "bilinear", "keep_aspect": False},
+}
 
 
 @pytest.mark.parametrize(

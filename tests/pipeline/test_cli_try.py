@@ -1,6 +1,5 @@
 """`edgepress try` as a person starts it."""
 
-import os
 import re
 import signal
 import socket
@@ -22,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 def start(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", "try", *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Bundles' files in MediaPipe Tasks: the labels of our own validation, and what MediaPipe itself does to pixels and
 texts."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +98,7 @@ def test_a_file_that_it_does_not_take_is_told_with_the_reason(
     file = quantize_tflite(image_tflite, digits, signed, image_calibration, session_context)
     rows, scores = judged(file, digits)
     images = client_samples(digits, rows)
-    found = agreement_in_mediapipe(
-        shipped(file, digits, session_context).file, "image-classification", images, scores
-    )
+    found = agreement_in_mediapipe(shipped(file, digits, session_context).file, "image-classification", images, scores)
     assert found.refused is not None
     assert "INT8" in found.refused
     assert found.share is None
@@ -165,3 +162,28 @@ def ids(reviews: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Any:
         return theirs, ours
 
     return compare
+
+
+# It makes ASCII letters lower-case and no others, leaves accents and characters that can't be seen where they are,
+# splits words at ASCII's white space alone, counts a word's bytes rather than its letters, ends at NUL.
+OTHERWISE = {
+    "ASCII control characters", "accents", "accented capitals", "accents that combine",
+    "letters that are no accented ones", "Turkish i", "Greek with final sigma", "Cyrillic", "Vietnamese",
+    "Hebrew with points", "Arabic", "Hindi", "Japanese", "Korean", "no-break and other spaces",
+    "characters of no width", "writing directions", "replacement and private use", "C1 control characters",
+    "100 letters that are more bytes", "special tokens as text",
+}  # fmt: skip
+
+
+def test_texts_get_the_same_ids_but_for_those_that_the_docs_name(ids: Any) -> None:
+    theirs, ours = ids(list(HARD_TEXTS.values()))
+    assert {name for name, a, b in zip(HARD_TEXTS, theirs, ours, strict=True) if not np.array_equal(a, b)} == OTHERWISE
+
+
+def test_texts_that_an_app_normalises_first_get_the_same_ids(ids: Any, reviews: PreparedData) -> None:
+    assert reviews.tokenizer_folder is not None
+    normalizer = load_tokenizer(reviews.tokenizer_folder).backend_tokenizer.normalizer
+    theirs, _ = ids([normalizer.normalize_str(text) for text in HARD_TEXTS.values()])
+    _, ours = ids(list(HARD_TEXTS.values()))
+    other = [name for name, a, b in zip(HARD_TEXTS, theirs, ours, strict=True) if not np.array_equal(a, b)]
+    assert other == ["special tokens as text"]
