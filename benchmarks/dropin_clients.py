@@ -36,9 +36,9 @@ from pipeline.store import Store
 from pipeline.validate import score_file
 from targets.browser.packages import RUNTIME_PACKAGES, installed
 from targets.errors import TargetError
-from targets.profile import load_profile
+from targets.profile import RuntimeName, load_profile
 from targets.runners.browser import BrowserRunner
-from targets.runtimes.base import RuntimeName, RuntimeOptions, open_model
+from targets.runtimes.base import RuntimeOptions, open_model
 
 RECIPES = ROOT / "recipes"
 LIGHT = ("teacher.epochs=1", "distill.epochs=1", "distill.compare_naive=false", "data.limit=500")
