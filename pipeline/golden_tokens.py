@@ -68,7 +68,7 @@ def golden_tokens(data: PreparedData) -> dict[str, Any]:
     assert data.tokenizer_folder is not None, "only texts have a tokenizer"
     length = int(data.inputs.shape[1])
     tokenizer = load_tokenizer(data.tokenizer_folder)
-    texts = []
+    texts: list[dict[str, Any]] = []
     names = list(HARD_TEXTS)
     for ids, lengths, _ in piece_chunks(list(HARD_TEXTS.values()), tokenizer, length):
         for row, kept in zip(ids, lengths.tolist(), strict=True):

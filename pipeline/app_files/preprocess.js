@@ -90,8 +90,9 @@ export function ranked(labels, scores) {
 }
 
 /**
- * RGB bytes [height, width, 3] of a picture, as Pillow's Image.resize(..., BILINEAR) gives them to the bit: a triangle
- * filter that widens where it makes smaller, first along rows, then along columns, rounded to 8 bits after each.
+ * RGB bytes [height, width, 3] of a picture, as Pillow's Image.resize(..., BILINEAR) gives them: a triangle filter that
+ * widens where it makes smaller, first along rows, then along columns, rounded to 8 bits after each. To the bit, but
+ * where Pillow (from 13 on) goes along columns first because that is less work: there single values differ by one.
  * @param {Picture} picture
  * @param {number} width
  * @param {number} height

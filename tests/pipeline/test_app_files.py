@@ -115,16 +115,20 @@ SIZES = [(28, 28, 64, 64), (97, 61, 32, 32), (300, 20, 24, 24), (5, 200, 16, 16)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "{}x{} to {}x{}".format(*size))
-def test_pixels_are_resized_as_pillow_does_to_the_bit(page: Page, size: tuple[int, int, int, int]) -> None:
+def test_pixels_are_resized_as_pillow_does(page: Page, size: tuple[int, int, int, int]) -> None:
     width, height, to_width, to_height = size
     pixels = np.random.default_rng(width).integers(0, 256, (height, width, 4), np.uint8)
     pixels[..., 3] = 255
     asked = "(data, width, height, w, h) => [...app.resized({ data, width, height }, w, h)]"
     found = np.array(call(page, asked, pixels.ravel().tolist(), width, height, to_width, to_height), np.uint8)
-    image = Image.fromarray(pixels[..., :3]).resize((to_width, to_height), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(found.reshape(to_height, to_width, 3), np.asarray(image))
+    found = found.reshape(to_height, to_width, 3)
+    image, filter = Image.fromarray(pixels[..., :3]), Image.Resampling.BILINEAR
+    rows_first = image.resize((to_width, height), filter).resize((to_width, to_height), filter)
+    np.testing.assert_array_equal(found, np.asarray(rows_first))
+    at_once = np.asarray(image.resize((to_width, to_height), filter))  # Pillow 13 takes columns first for tall ones
+    assert np.abs(found.astype(int) - at_once).max() <= (height > width)
     if to_width == to_height:
-        np.testing.assert_array_equal(resized(Image.fromarray(pixels[..., :3]), to_width), np.asarray(image))
+        np.testing.assert_array_equal(resized(image, to_width), at_once)
 
 
 SETTINGS = {
