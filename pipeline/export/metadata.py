@@ -211,5 +211,5 @@ def _client_notes(file: ExportedFile, data: PreparedData, vocabulary: str | None
         return ("The vocabulary is cased; MediaPipe and the TFLite task libraries make every text lower-case.",)
     if normalizer.get("strip_accents") is not False:
         return ("MediaPipe and the TFLite task libraries don't take accents off, as this tokenizer does: texts with "
-                "accents get other word pieces there, unless the app normalises them first (docs/clients.md).",)  # fmt: skip
+                "accents get other word pieces there, unless the app normalises them (docs/clients.md).",)  # fmt: skip
     return ()
