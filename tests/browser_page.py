@@ -72,7 +72,7 @@ class Complaints:
         def listen(event: Mapping[str, Any]) -> None:
             if event.get("method") == "Runtime.exceptionThrown":
                 self.found.append(str(event["params"]["exceptionDetails"]))
-            elif event.get("method") == "Log.entryAdded":
+            elif event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
                 self.found.append(str(event["params"]["entry"]["text"]))
             handle(dict(event))
 
@@ -85,7 +85,9 @@ def screenshot(page: Page, file: Path, width: int, height: int, *, dark: bool = 
     """A picture of the whole page in a window of this size."""
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     send(page, "Emulation.setEmulatedMedia", features=scheme)
-    send(page, "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    send(
+        page, "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+    )
     shot = send(page, "Page.captureScreenshot", format="png", captureBeyondViewport=True)
     file.write_bytes(base64.b64decode(shot["data"]))
     return file

@@ -39,7 +39,7 @@ class FileInBrowser:
 @dataclass(frozen=True)
 class BundleInBrowser:
     """`tokens`: golden texts by name, whether the page's tokenizer gives the golden ids (none for images). `outside`:
-    the hosts that were asked for, which is none."""
+    the hosts that the page asked for, which is none."""
 
     files: tuple[FileInBrowser, ...]
     tokens: dict[str, bool]
@@ -68,7 +68,7 @@ def run_in_browser(bundle: Path, program: str | None = None) -> BundleInBrowser:
     return BundleInBrowser(
         files=tuple(_held_against_python(bundle, answer) for answer in answers),
         tokens={entry["name"]: entry["ids"] == found for entry, found in zip(tokens["texts"], ids, strict=True)},
-        outside=tuple(sorted((asked | set(served.outside)) - {served.proxy})),
+        outside=tuple(sorted(asked - {served.proxy})),
     )
 
 
