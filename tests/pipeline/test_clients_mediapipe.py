@@ -125,20 +125,26 @@ def test_pixels_at_the_models_size_go_in_as_they_are(digits: PreparedData, tmp_p
     np.testing.assert_array_equal(resized_in_mediapipe(image, 32, 32, tmp_path), image)
 
 
-def test_enlarged_pictures_differ_from_ours_by_rounding_alone(tmp_path: Path) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
-    theirs = resized_in_mediapipe(image, 64, 64, tmp_path)
-    assert np.abs(theirs - resized(Image.fromarray(image), 64)).max() <= 2
+def test_it_reads_at_the_corner_of_a_pixel_where_training_reads_at_its_centre(tmp_path: Path) -> None:
+    edge = np.zeros((8, 8, 3), np.uint8)
+    edge[:, 4:] = 200
+    ours = resized(Image.fromarray(edge), 16)[0, :, 0].tolist()
+    assert ours == [0] * 7 + [50, 150] + [200] * 7  # at 3.25 and 3.75
+    theirs = resized_in_mediapipe(edge, 16, 16, tmp_path)[0, :, 0].tolist()
+    assert theirs == [0] * 7 + [100] + [200] * 8  # at 3.5 and 4
 
 
 def test_where_it_makes_pictures_smaller_it_does_not_average(tmp_path: Path) -> None:
     columns = np.zeros((256, 256, 3), np.uint8)
-    columns[:, ::8] = 255  # one white column in eight
-    ours = resized(Image.fromarray(columns), 32).astype(np.float32)
-    theirs = resized_in_mediapipe(columns, 32, 32, tmp_path)
-    assert ours.min() > 25  # each of our pixels has seen a white column
-    assert theirs.min() == 0
-    assert np.abs(theirs - ours).max() > 25
+    columns[:, ::8] = 255  # one white column in eight, which it alone reads
+    ours = resized(Image.fromarray(columns), 32)
+    assert np.all((ours >= 32) & (ours <= 36))
+    assert np.all(resized_in_mediapipe(columns, 32, 32, tmp_path) == 255)
+
+
+def test_as_in_training_the_aspect_is_not_kept(tmp_path: Path) -> None:
+    wide = np.full((4, 8, 3), 100, np.uint8)
+    assert np.all(resized_in_mediapipe(wide, 8, 8, tmp_path) == 100)  # no border
 
 
 # What MediaPipe makes of texts
