@@ -122,7 +122,7 @@ def _classifier(file: Path, task: Task) -> Iterator[Any]:
                 opened = vision.ImageClassifier.create_from_options(vision.ImageClassifierOptions(base_options=base))
             else:
                 opened = text.TextClassifier.create_from_options(text.TextClassifierOptions(base_options=base))
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, OSError) as error:  # FileNotFoundError for metadata that is not there
             reason = " ".join(str(error).split())
             raise TargetError(f"{file}: MediaPipe {version()} {_NAMES[task]} refuses it: {reason}") from None
         with opened:
