@@ -19,6 +19,7 @@ from pipeline.golden import (
     write_samples,
     write_tensors,
 )
+from pipeline.golden_tokens import write_golden_tokens
 from pipeline.integrity import MANIFEST, REPORT, bundle_files, json_text, read_json, verify_bundle
 from pipeline.recipe import Recipe
 from pipeline.report.card import render_card
@@ -153,6 +154,7 @@ def _write_files(run: RunResult, profile: Profile, folder: Path) -> None:
     if data.tokenizer_folder is not None:
         for part in sorted(path for path in data.tokenizer_folder.iterdir() if path.is_file()):
             shutil.copyfile(part, folder / part.name)
+        write_golden_tokens(data, folder)
     positions = golden_positions(data)
     golden: dict[str, Any] = {"schema": SCHEMA, "samples": write_samples(data, positions, folder), "files": {}}
     preprocess = {}

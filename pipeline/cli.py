@@ -30,6 +30,7 @@ from pipeline.cli_parts import (
     show_verdict,
     verdict_json,
 )
+from pipeline.cli_try import try_command
 
 if TYPE_CHECKING:
     from pipeline.plan import Plan
@@ -194,6 +195,9 @@ def gate_command(
     else:
         show_verdict(verdict)
     return 0 if verdict.passed else 1
+
+
+app.command("try", epilog="Example: edgepress try artifacts/digits-mobilenet/pixel8 --open")(try_command)
 
 
 app.command(

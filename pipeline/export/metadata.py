@@ -130,7 +130,7 @@ def _with_tflite_metadata(
     else:
         model.metadata.append(schema.MetadataT(name=BUFFER_NAME.encode(), buffer=len(model.buffers)))
         model.buffers.append(buffer)
-    return _with_files(write_model(model), files)
+    return with_files(write_model(model), files)
 
 
 def _tensors(model: Any) -> tuple[list[tuple[str, np.dtype]], list[tuple[str, np.dtype]]]:
@@ -166,7 +166,7 @@ def _scores(dtype: np.dtype) -> TensorMetadata:
     return TensorMetadata("probability", "Softmax score of each label.", "feature", low, high, files=(LABELS,))
 
 
-def _with_files(flatbuffer: bytes, files: dict[str, str]) -> bytes:
+def with_files(flatbuffer: bytes, files: dict[str, str]) -> bytes:
     """`flatbuffer` with `files` behind it as a zip: not compressed, as the clients ask, and without the hour."""
     stream = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
@@ -211,5 +211,5 @@ def _client_notes(file: ExportedFile, data: PreparedData, vocabulary: str | None
         return ("The vocabulary is cased; MediaPipe and the TFLite task libraries make every text lower-case.",)
     if normalizer.get("strip_accents") is not False:
         return ("MediaPipe and the TFLite task libraries don't take accents off, as this tokenizer does: texts with "
-                "accents get other word pieces there.",)  # fmt: skip
+                "accents get other word pieces there, unless the app normalises them (docs/clients.md).",)  # fmt: skip
     return ()

@@ -1,6 +1,8 @@
 // Runs one model file in this page: opened by its runtime, fed with real inputs, timed one inference at a time.
 // `targets/runners/browser.py` calls the functions of `edgepress`; all that they need lies beside this page.
 
+import { RUNTIMES, reason } from "./runtimes.js";
+
 const REFERENCE_TERMS = 200_000; // some 0.3 ms, so that the clock's 5 microseconds do not matter
 
 const ARRAYS = {
@@ -16,64 +18,10 @@ const ARRAYS = {
   bool: Uint8Array,
 };
 
-const RUNTIMES = { onnxruntime: startOnnxRuntime, litert: startLiteRt };
-
-// What runtimes write when they refuse a file: the exception itself often names no reason.
-const said = [];
-for (const level of ["warn", "error"]) {
-  console[level] = (...words) => said.push(words.join(" "));
-}
-
 let openFile; // bytes -> model
 let model; // {run(feed) -> [{name, dtype, shape, data}]}
 let bytes;
 let feeds; // [{name, dtype, shape, data}] of each sample
-
-async function startOnnxRuntime(threads) {
-  const ort = await import("./runtimes/onnxruntime-web/dist/ort.wasm.bundle.min.mjs");
-  ort.env.wasm.numThreads = threads;
-  // WebAssembly is loaded with the first session, which need not succeed: it is no part of opening a file.
-  await ort.InferenceSession.create(new Uint8Array(1)).catch(() => {});
-  said.length = 0;
-  return async (file) => {
-    const settings = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
-    const session = await ort.InferenceSession.create(file, settings);
-    return {
-      async run(feed) {
-        const given = feed.map(({ name, dtype, shape, data }) => [name, new ort.Tensor(dtype, data, shape)]);
-        const found = await session.run(Object.fromEntries(given));
-        return session.outputNames.map((name) => {
-          const { type, dims, data } = found[name];
-          return { name, dtype: type, shape: dims, data };
-        });
-      },
-    };
-  };
-}
-
-async function startLiteRt(threads) {
-  const litert = await import("./runtimes/@litertjs/core/dist/index.js");
-  const folder = new URL("runtimes/@litertjs/core/wasm/", location.href).href;
-  await litert.loadLiteRt(folder, { threads: threads > 1 });
-  return async (file) => {
-    const settings = { accelerator: "wasm", cpuOptions: { numThreads: threads } };
-    const compiled = await litert.loadAndCompile(file, settings);
-    const outputs = compiled.getOutputDetails();
-    return {
-      async run(feed) {
-        const given = feed.map(({ name, shape, data }) => [name, new litert.Tensor(data, shape)]);
-        const found = await compiled.run(Object.fromEntries(given));
-        const told = outputs.map(({ name, dtype, shape }) => {
-          return { name, dtype, shape: [...shape], data: found[name].toTypedArray() };
-        });
-        for (const tensor of [...given.map(([, tensor]) => tensor), ...Object.values(found)]) {
-          tensor.delete();
-        }
-        return told;
-      },
-    };
-  };
-}
 
 async function load(path) {
   const response = await fetch(path);
@@ -108,12 +56,6 @@ function reference() {
 
 function pause(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
-// A runtime's exception in words, with what it wrote before it gave up.
-function reason(error) {
-  const own = error instanceof Error ? error.message : String(error);
-  return [own, ...said.slice(-2)].join(" | ");
 }
 
 function told(action) {

@@ -10,11 +10,13 @@ from pathlib import Path
 from threading import Lock, Thread
 from urllib.parse import urlsplit
 
+from targets.errors import TargetError
+
 Content = Path | bytes
 
 _TYPES = {
     ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".mjs": "text/javascript",
-    ".wasm": "application/wasm",
+    ".wasm": "application/wasm", ".css": "text/css; charset=utf-8", ".json": "application/json", ".png": "image/png",
 }  # fmt: skip
 # Cross-origin isolation: a page without it has no threads, and a clock of 100 microseconds in place of 5.
 _HEADERS = {
@@ -36,8 +38,9 @@ class Served:
 
 
 @contextmanager
-def serve(files: Mapping[str, Content]) -> Iterator[Served]:
-    """Serves `files` by their paths ("page.html" at the address itself) on a free port of the loopback interface."""
+def serve(files: Mapping[str, Content], port: int = 0) -> Iterator[Served]:
+    """Serves `files` by their paths ("page.html" at the address itself) on the loopback interface, at `port` or a free
+    one. Raises TargetError if another program has it."""
     word = secrets.token_urlsafe(16)
     lock = Lock()
 
@@ -83,7 +86,13 @@ def serve(files: Mapping[str, Content]) -> Iterator[Served]:
         def handle_error(self, request: object, client_address: object) -> None:
             pass  # the browser may end in the middle of an answer
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    try:
+        listening = Server(("127.0.0.1", port), Handler)
+    except OSError as error:
+        raise TargetError(
+            f"port {port} of this computer can't be listened on: {error.strerror}; name another"
+        ) from None
+    with listening as server:
         host = f"127.0.0.1:{server.server_address[1]}"
         served = Served(f"http://{host}/{word}/", host)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -29,7 +29,7 @@ from targets.runtimes.base import RuntimeOptions, open_model
 from targets.statistics.warmup import settled_after
 
 PAGE = Path(__file__).parents[1] / "browser"
-PAGE_FILES = ("page.html", "page.js")
+PAGE_FILES = ("page.html", "page.js", "runtimes.js")
 PART_SECONDS = 2.0  # of inferences before the page hands over what it has
 CALL_SECONDS = 300.0  # the longest that opening a file, or a single inference, may take
 
