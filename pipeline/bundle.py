@@ -192,6 +192,6 @@ def _manifest(run: RunResult, recipe: Recipe, profile: Profile, report: dict[str
 
 def _reproducible(report: dict[str, Any], digests: dict[str, str]) -> str:
     """One digest of all that no clock touches: the other files, and the report without `measured`."""
-    timeless = {**report, "files": [{**file, "measured": None} for file in report["files"]]}
+    timeless = {**report, "files": [{**file, "measured": None, "prediction": None} for file in report["files"]]}
     lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name not in CLOCKED]
     return hashlib.sha256("".join([*lines, json_text(timeless)]).encode()).hexdigest()

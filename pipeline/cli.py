@@ -33,6 +33,8 @@ from pipeline.cli_parts import (
     settle_libraries,
     show_table,
 )
+from pipeline.cli_predict import predict_command
+from pipeline.cli_report import report_command
 
 if TYPE_CHECKING:
     from pipeline.gate import Verdict
@@ -205,6 +207,9 @@ app.command(
     "compare",
     epilog="Example: edgepress compare artifacts/digits-mobilenet/pixel8 artifacts/digits-small/pixel8",
 )(compare_command)
+
+app.command("report", epilog="Example: edgepress report artifacts --out overview.html")(report_command)
+app.command("predict", epilog="Example: edgepress predict artifacts/digits-mobilenet/rpi4")(predict_command)
 
 
 @app.command(

@@ -17,11 +17,13 @@ from pipeline.metrics import agreement
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit
+from pipeline.report.disagreements import disagreements
 from pipeline.report.explanation import explanation, explanation_notes
 from pipeline.report.figures import COUNTED, ROLES, accuracy_figure, confusion, figure, per_class
 from pipeline.report.latency import latency_figures, latency_notes
 from pipeline.report.layers import float_layer_costs, mixed_notes, mixed_precision, sensitivity
 from pipeline.report.operators import operator_times, operators
+from pipeline.report.peers import peers
 from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
 from pipeline.results import (
     LatencyFigures,
@@ -47,6 +49,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
     labels = run.data.targets[run.data.rows("test")]
     networks = dict.fromkeys(ROLES)
     networks |= {result.role: _network(result, student) for result in _networks(run)}
+    files = {file_name(file): file for file in run.files}
     return {
         "schema": SCHEMA,
         "recipe": recipe.name,
@@ -65,7 +68,9 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "vocabulary": _vocabulary(run.students),
         "files": [_file(file, run, recipe, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
-        "audit": audit(run, {file_name(file): file for file in run.files}, budgets),
+        "audit": audit(run, files, budgets),
+        "disagreements": disagreements(run, files),
+        "peers": peers(recipe.peers),
         "sensitivity": sensitivity(run),
         "mixed_precision": mixed_precision(run),
         "explanation": explanation(run),
@@ -174,6 +179,7 @@ def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, la
         "notes": list(export.notes),
         "operators": operators(file, profile),
         "measured": _measured(file, beside, run, recipe, profile),
+        "prediction": None,  # until `edgepress predict` puts one here
     }
 
 
