@@ -12,7 +12,7 @@ def reliability(report: dict[str, Any], name: str) -> Drawing:
     """Accuracy by confidence of the teacher, the student and the shipped files; on the diagonal they are the same. The
     larger a dot, the more samples."""
     audit, student = report["audit"], last_student(report["networks"])
-    colours = {"teacher": role_colour("teacher"), student: role_colour("student")}
+    colours = {"teacher": role_colour("teacher"), student: role_colour(student)}
     colours |= {file["name"]: file_colour(file) for file in report["files"] if file["shipped"]}
     models = {model["name"]: model for model in audit["models"]}
     drawn = [models[name] for name in colours]

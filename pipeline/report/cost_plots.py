@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.report.figures import short_name
 from pipeline.report.plots import (
@@ -13,6 +13,7 @@ from pipeline.report.plots import (
     GRID,
     INK,
     MUTED,
+    SCALE,
     TOP,
     WIDTH,
     Drawing,
@@ -23,10 +24,11 @@ from pipeline.report.plots import (
     file_colour,
     key,
     plot,
+    powers_of_ten,
 )
 from pipeline.words import short
 
-LINE = 0.46  # inches, of a row: its text, and below it what is drawn
+LINE = 0.5  # inches, of a row: its text, and below it what is drawn
 NAMED = 34  # letters of a row's label
 APART = 12  # times that the largest is the smallest: from there on a scale of powers of ten
 
@@ -65,9 +67,9 @@ def sizes(report: dict[str, Any], name: str) -> Drawing:
         for place, row in enumerate(rows):
             _texts(axes, place, row)
             face = "none" if row.hollow else row.colour
-            axes.barh(place + 0.2, row.value, height=0.2, color=face, edgecolor=row.colour, linewidth=1.0)
+            axes.barh(place + 0.26, row.value, height=0.18, color=face, edgecolor=row.colour, linewidth=1.0)
             if row.limit is not None:
-                axes.plot((row.limit, row.limit), (place + 0.04, place + 0.36), color=INK, linewidth=1.6)
+                axes.plot((row.limit, row.limit), (place + 0.13, place + 0.39), color=INK, linewidth=1.6)
         axes.set_xlim(0, 1.02 * max(max(row.value, row.limit or 0.0) for row in rows))
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         _frame(axes, rows, "MB (10⁶ bytes)")
@@ -102,18 +104,14 @@ def latencies(report: dict[str, Any], name: str) -> Drawing | None:
     def draw(axes: Axes) -> None:
         wide = max(ends) > APART * min(ends)
         if wide:
-            axes.set_xscale("log")
-            axes.set_xlim(min(ends) / 1.3, max(ends) * 1.3)
-            axes.xaxis.set_major_locator(LogLocator(subs=(1,) if max(ends) > 200 * min(ends) else (1, 2, 5)))
-            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axes.xaxis.set_minor_locator(NullLocator())
+            powers_of_ten(axes, min(ends), max(ends))
         else:
             axes.set_xlim(0, 1.04 * max(ends))
             axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         start = axes.get_xlim()[0]
         for place, row in enumerate(rows):
             _texts(axes, place, row)
-            y = place + 0.2
+            y = place + 0.26
             axes.plot((start, row.value), (y, y), color=GRID, linewidth=1.0)
             if row.low is not None or row.high is not None:
                 span = (row.low or row.value, row.high or row.value)
@@ -121,9 +119,8 @@ def latencies(report: dict[str, Any], name: str) -> Drawing | None:
             face = "none" if row.hollow else row.colour
             axes.plot(row.value, y, "D" if row.hollow else "o", color=row.colour, markerfacecolor=face, markersize=6)
             if row.limit is not None:
-                axes.plot((row.limit, row.limit), (place + 0.04, place + 0.36), color=INK, linewidth=1.6)
-        scale = ", scale of powers of ten" if wide else ""
-        _frame(axes, rows, f"ms of one inference, p90{scale}")
+                axes.plot((row.limit, row.limit), (place + 0.13, place + 0.39), color=INK, linewidth=1.6)
+        _frame(axes, rows, f"ms of one inference, p90{SCALE if wide else ''}")
 
     alt = "Latency, p90: " + "; ".join(f"{row.label} {row.text}" for row in rows)
     budget = any(row.limit is not None for row in rows)
@@ -142,8 +139,8 @@ def _keys(report: dict[str, Any], budget: bool) -> list[Key]:
 def _texts(axes: Axes, place: int, row: Row) -> None:
     where = axes.get_yaxis_transform()
     letters = min(NAMED, int(WIDTH / 0.075) - len(row.text) - 2)
-    axes.text(0, place - 0.1, cut(row.label, letters), transform=where, ha="left", va="center")
-    axes.text(1, place - 0.1, row.text, transform=where, ha="right", va="center")
+    axes.text(0, place - 0.12, cut(row.label, letters), transform=where, ha="left", va="center")
+    axes.text(1, place - 0.12, row.text, transform=where, ha="right", va="center")
 
 
 def _frame(axes: Axes, rows: Sequence[Row], label: str) -> None:

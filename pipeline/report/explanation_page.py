@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.report.pictures import data_address
 from pipeline.report.plots import INK, MUTED, SERIES, Drawing, drawing, key, plot, quiet
@@ -61,6 +62,7 @@ def spread(found: dict[str, Any], name: str) -> Drawing:
         axes.set_xticks([-1, -0.5, 0, 0.5, 1])
         axes.set_xlabel("rank correlation")
         axes.set_ylabel("samples")
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         quiet(axes)
 
     mean, chance = agreement["mean"]["value"], agreement["chance_high"]["value"]

@@ -58,6 +58,7 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
         "notes": [*report["notes"], *slow_files(report)],
         "file_notes": told_once({file["name"]: file["notes"] for file in shipped}),
         "measured_notes": told_once({file["name"]: file["measured"]["notes"] for file in shipped if file["measured"]}),
+        "machines": told_once({file["name"]: [_machine(file["measured"])] for file in files if file["measured"]}),
         "predicted_notes": told_once(
             {file["name"]: file["prediction"]["notes"] for file in files if file["prediction"]}
         ),
@@ -95,6 +96,10 @@ def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, A
         "losses": losses(networks, "losses"),
         "reliability": reliability(report, "reliability"),
     }
+
+
+def _machine(measured: dict[str, Any]) -> str:
+    return f"measured on: {measured['machine']} (source: {measured['source']})"
 
 
 def _matrix(file: dict[str, Any], labels: list[str]) -> list[dict[str, Any]] | None:

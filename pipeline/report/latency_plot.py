@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.report.figures import short_name
-from pipeline.report.plots import MUTED, Drawing, drawing, file_colour, key, plot, quiet
+from pipeline.report.plots import MUTED, SCALE, Drawing, drawing, file_colour, key, plot, powers_of_ten, quiet
 
 POINTS = 200  # of a curve
+WIDE = 4  # times that the longest is the shortest: from there on a scale of powers of ten
 LEVELS = (50, 90, 99)
 
 
@@ -18,8 +19,9 @@ def distribution(files: list[dict[str, Any]], name: str) -> Drawing:
     Dvoretzky-Kiefer-Wolfowitz inequality with Massart's constant (1990), of as many independent runs as there are
     between runs that are alike."""
     curves = [(file, np.sort(np.array(file["measured"]["samples"]["values"]))) for file in files]
-    right = max(float(np.quantile(samples, 0.99)) for _, samples in curves) * 1.1
-    left = 0.97 * min(float(samples[0]) for _, samples in curves)
+    left = min(float(samples[0]) for _, samples in curves)
+    right = max(float(np.quantile(samples, 0.99)) for _, samples in curves)
+    wide = right > WIDE * left
 
     def draw(axes: Axes) -> None:
         for level in LEVELS[:2]:
@@ -32,10 +34,13 @@ def distribution(files: list[dict[str, Any]], name: str) -> Drawing:
             low, high = (100 * np.clip(shares + side * width, 0, 1) for side in (-1, 1))
             axes.fill_between(times, low, high, step="post", color=colour, alpha=0.16, linewidth=0)
             axes.step(times, 100 * shares, where="post", color=colour)
-        axes.set_xlim(left, right)
+        if wide:
+            powers_of_ten(axes, left, right)
+        else:
+            axes.set_xlim(left - 0.06 * (right - left), right + 0.06 * (right - left))
         axes.set_ylim(0, 101)
         axes.set_yticks([0, *LEVELS[:2], 100])
-        axes.set_xlabel("ms of one inference, up to p99")
+        axes.set_xlabel(f"ms of one inference, up to p99{SCALE if wide else ''}")
         axes.set_ylabel("% of runs at most so long")
         quiet(axes)
 

@@ -21,5 +21,5 @@ def png(pixels: np.ndarray) -> str:
 
 
 def data_address(base64_png: str) -> str:
-    """The address under which a page finds a PNG in itself: nothing but base64 gets into it, whatever a report holds."""
+    """Where a page finds a PNG in itself: nothing but base64 gets into the address, whatever a report holds."""
     return f"data:image/png;base64,{re.sub(r'[^A-Za-z0-9+/=]', '', base64_png)}"

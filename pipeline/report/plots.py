@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 # Colours are placeholders here; in the page each becomes a CSS variable, so a plot follows light and dark.
 INK, MUTED, GRID, GOOD, BAD, PAGE = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
@@ -31,8 +32,9 @@ _ROLES = {
 _FORMATS = {"tflite": SERIES[0], "onnx": SERIES[2]}
 
 WIDTH = 5.0  # inches: 360 points, so that on a phone text is about as large as it was set
-BOTTOM, TOP = 0.52, 0.12
+BOTTOM, TOP = 0.46, 0.1
 ROW = 0.36
+SCALE = ", scale of powers of ten"  # of an axis that `powers_of_ten` made
 LETTER = 0.08  # inches, of the widest letters that a label is likely to have
 _STYLE = {
     "svg.fonttype": "none",
@@ -141,6 +143,15 @@ def quiet(axes: Axes) -> None:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y")
     axes.tick_params(which="both", length=0)
+
+
+def powers_of_ten(axes: Axes, low: float, high: float) -> None:
+    """A scale for values above 0 from `low` to `high` that lie far apart."""
+    axes.set_xscale("log")
+    axes.set_xlim(low / 1.15, high * 1.15)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high > 200 * low else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def cut(label: str, letters: int) -> str:

@@ -129,7 +129,6 @@ def test_what_trimming_saved_and_lost_is_told_apart_from_pruning(reviews: Prepar
         ("distill", 0), ("prune", 3), ("trim", 1), ("export", 0), ("quantize", 0),
     ]  # fmt: skip
     assert report["networks"]["trimmed"]["agreement_with_student"]["value"] == 1
-    page = " ".join(" ".join(read(render_html(report, decide(report))).text).split())
     assert "word pieces 500 120 24%" in text_of(report)
     assert "trimmed_net, 5,000 parameters" in render_card(report, decide(report))
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 BUDGETS = Budgets.model_validate(
     {
         "latency_ms": {"p90": 2}, "size_mb": 1, "peak_mem_mb": 20,
-        "accuracy": {"min": 0.8, "max_drop": 1.5, "min_agreement": 0.9, "max_group_drop": 30, "min_group_size": 5},
+        "accuracy": {"min": 0.8, "max_drop": 1.5, "min_agreement": 0.9, "max_group_drop": 30, "min_group_size": 10},
     }
 )  # fmt: skip
 PEERS = [
@@ -39,7 +39,8 @@ TEXTS = """[...document.querySelectorAll('svg')].map(svg => [...svg.querySelecto
   .map(text => { const box = text.getBoundingClientRect(); return {
     text: text.textContent, left: box.left, right: box.right, top: box.top, bottom: box.bottom,
     size: parseFloat(getComputedStyle(text).fontSize) * svg.getScreenCTM().a,
-    inside: box.left >= svg.getBoundingClientRect().left - 2 && box.right <= svg.getBoundingClientRect().right + 2 }; }))"""
+    inside: box.left >= svg.getBoundingClientRect().left - 2
+      && box.right <= svg.getBoundingClientRect().right + 2 }; }))"""
 
 
 @pytest.fixture(scope="module")

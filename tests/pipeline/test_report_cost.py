@@ -90,7 +90,8 @@ def test_each_latency_says_where_it_was_found_and_how_sure_it_is(run: RunResult)
     shown = [f"{p90[key]:#.3g}" for key in ("value", "low", "high")]
     assert "int8-static.tflite host" in text
     assert f"{shown[0]} {shown[1]} to {shown[2]}" in text
-    assert "a machine, not quiet" in text
+    assert "measured on: a machine (source: host)" in text
+    assert "2 not quiet" in text
 
 
 def test_a_prediction_stands_beside_what_was_measured(run: RunResult) -> None:
