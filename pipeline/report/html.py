@@ -3,12 +3,15 @@
 import json
 from typing import Any
 
+import numpy as np
+
 from pipeline.report import budgets
 from pipeline.report.audit_table import audit_table
 from pipeline.report.calibration_plot import reliability
 from pipeline.report.cost_plots import latencies, sizes
 from pipeline.report.explanation_page import explanation_view
 from pipeline.report.figures import ROLES, told_once
+from pipeline.report.latency import latency_figures
 from pipeline.report.latency_plot import distribution
 from pipeline.report.layers_page import layers_view
 from pipeline.report.page import render
@@ -19,6 +22,7 @@ from pipeline.summary import slow_files
 
 MATRIX_CLASSES = 20  # more than this many classes: the mistakes are listed, not drawn as a matrix
 LISTED = 20
+LATER = ("disagreements", "explanation", "sensitivity", "mixed_precision", "vocabulary")  # keys that may be missing
 
 # In the order in which they stand; each is a template of `sections/`.
 SECTIONS = {
@@ -80,8 +84,20 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
 
 def completed(report: dict[str, Any]) -> dict[str, Any]:
     """A report of schema 1 with the keys that earlier versions of edgepress did not write yet."""
-    files = [{"prediction": None, "operators": None, **file} for file in report["files"]]
-    return {"peers": [], "disagreements": None, **report, "files": files}
+    files = [
+        {"prediction": None, "operators": None, **file, "measured": _whole(file["measured"])} for file in report["files"]
+    ]
+    networks = {**dict.fromkeys(ROLES), **report["networks"]}
+    return {**dict.fromkeys(LATER), "peers": [], **report, "networks": networks, "files": files}
+
+
+def _whole(measured: dict[str, Any] | None) -> dict[str, Any] | None:
+    """With what follows from the samples, where the report does not hold it."""
+    if measured is None or "correlation_time" in measured:
+        return measured
+    found = latency_figures(np.array(measured["samples"]["values"]), measured["source"])
+    later = dict.fromkeys(("float_layers", "operator_times", "beside_unpruned"))
+    return {**later, **found, **measured, "latency": found["latency"]}
 
 
 def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, Any]:

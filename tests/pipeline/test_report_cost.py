@@ -1,5 +1,6 @@
 """Size and latency on the page: beside the peers that the recipe names, with intervals, and where each was found."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_peers_stand_in_report_plots_and_table(run: RunResult) -> None:
 
 
 def set_peers(value: object) -> Any:
-    return load_recipe(RECIPE, (f"peers={value}",)).peers
+    return load_recipe(RECIPE, (f"peers={json.dumps(value)}",)).peers
 
 
 def test_peers_are_read_from_the_recipe() -> None:
@@ -56,7 +57,7 @@ def test_peers_are_read_from_the_recipe() -> None:
     ("change", "told"),
     [
         ({"accuracy": 97.4}, r"'peers\.0': accuracy 97\.4: expected a share of 0 to 1; 97\.4% is 0\.974"),
-        ({"accuracy": -1}, r"'peers\.0': accuracy -1: expected a share of 0 to 1 "),
+        ({"accuracy": -1}, r"'peers\.0': accuracy -1: expected a share of 0 to 1$"),
         ({"size_mb": 0}, r"'peers\.0\.size_mb': Input should be greater than 0"),
         ({"latency_ms": "fast"}, r"'peers\.0\.latency_ms': Input should be a valid number"),
         ({"latency_ms": ".inf"}, r"'peers\.0\.latency_ms'"),

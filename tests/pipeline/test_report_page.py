@@ -85,7 +85,7 @@ def test_every_table_has_a_caption_and_every_plot_words(run: RunResult) -> None:
     words = [value for name, value in reader.attributes if name == "aria-label"]
     assert all(words)
     pictures = [value for name, value in reader.attributes if name == "alt"]
-    assert len(pictures) == reader.tags.count("img") == 12
+    assert len(pictures) == reader.tags.count("img") == 7  # disagreements; those of reasons are drawn
     assert all(pictures)
 
 
