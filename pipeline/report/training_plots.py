@@ -9,6 +9,7 @@ from pipeline.report.figures import ROLES
 from pipeline.report.plots import Drawing, drawing, key, plot, quiet, role_colour
 
 HEIGHT = 2.6
+TICKS = "100.00  "  # as wide as labels of the vertical axis and its name get
 
 
 def curves(networks: dict[str, Any], name: str) -> Drawing | None:
@@ -31,7 +32,7 @@ def curves(networks: dict[str, Any], name: str) -> Drawing | None:
 
     told = (f"{role} {100 * network['validation_accuracy']['value']:.1f}%" for role, network in drawn)
     alt = f"Validation accuracy by epoch; kept: {', '.join(told)}"
-    return drawing(plot(name, HEIGHT, ["100.0"], draw), alt, [key(role, role_colour(role)) for role, _ in drawn])
+    return drawing(plot(name, HEIGHT, [TICKS], draw), alt, [key(role, role_colour(role)) for role, _ in drawn])
 
 
 def losses(networks: dict[str, Any], name: str) -> Drawing | None:
@@ -57,7 +58,7 @@ def losses(networks: dict[str, Any], name: str) -> Drawing | None:
 
     first, last = ([f"{role} {network['curve'][at]['train_loss']:.3g}" for role, network in drawn] for at in (0, -1))
     alt = f"Training loss by epoch; first: {', '.join(first)}; last: {', '.join(last)}"
-    return drawing(plot(name, HEIGHT, ["100.0"], draw), alt, [key(role, role_colour(role)) for role, _ in drawn])
+    return drawing(plot(name, HEIGHT, [TICKS], draw), alt, [key(role, role_colour(role)) for role, _ in drawn])
 
 
 def _trained(networks: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
