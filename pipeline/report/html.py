@@ -85,7 +85,8 @@ def render_html(report: dict[str, Any], verdict: Verdict) -> str:
 def completed(report: dict[str, Any]) -> dict[str, Any]:
     """A report of schema 1 with the keys that earlier versions of edgepress did not write yet."""
     files = [
-        {"prediction": None, "operators": None, **file, "measured": _whole(file["measured"])} for file in report["files"]
+        {"prediction": None, "operators": None, **file, "measured": _whole(file["measured"])}
+        for file in report["files"]
     ]
     networks = {**dict.fromkeys(ROLES), **report["networks"]}
     return {**dict.fromkeys(LATER), "peers": [], **report, "networks": networks, "files": files}
