@@ -30,6 +30,8 @@ from pipeline.cli_parts import (
     show_verdict,
     verdict_json,
 )
+from pipeline.cli_predict import predict_command
+from pipeline.cli_report import report_command
 from pipeline.cli_try import try_command
 
 if TYPE_CHECKING:
@@ -204,6 +206,8 @@ app.command(
     "compare",
     epilog="Example: edgepress compare artifacts/digits-mobilenet/pixel8 artifacts/digits-small/pixel8",
 )(compare_command)
+app.command("report", epilog="Example: edgepress report artifacts --out overview.html")(report_command)
+app.command("predict", epilog="Example: edgepress predict artifacts/digits-mobilenet/rpi4")(predict_command)
 app.command(
     "import-log",
     epilog="Example: edgepress import-log artifacts/digits-mobilenet/pixel8 phone.txt --format benchmark-model",

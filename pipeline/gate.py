@@ -78,6 +78,8 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
         if measured is None:
             check = _missing(f"latency_ms.{share}", "latency", file["name"], limit, report)
             guess = file.get("predicted")
+            if guess and guess["latency"] and not report["provenance"]["profile"]["measure"].get("allow_prediction"):
+                guess = None  # shown in the report, no ground for a verdict
             checks.append(check if guess is None else held_against(check, guess, budgets["confidence"]))
         else:
             checks.append(_latency(share, file["name"], measured, limit, budgets, beside_measured, elsewhere))

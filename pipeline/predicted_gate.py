@@ -15,7 +15,7 @@ from targets.errors import TargetError
 from targets.profile import Profile
 from targets.strict import parse
 
-ON_THE_DEVICE = "device"  # a source that no prediction replaces
+FINAL = ("device", "predicted")  # sources that no prediction replaces
 
 
 def with_predictions(verdict: Verdict, folder: Path, reporter: Reporter = SILENT) -> Verdict:
@@ -23,8 +23,8 @@ def with_predictions(verdict: Verdict, folder: Path, reporter: Reporter = SILENT
     measured for held against the upper end of a prediction: its one-sided bound with the budgets' confidence.
 
     The profile's `measure.allow_prediction` says that it may. A file that can't be predicted keeps its check, which
-    then says why; one that its report holds a prediction of keeps that. Raises InputError if the profile does not allow
-    it, or the bundle is incomplete.
+    then says why; one that its report holds a prediction of, or the reason for none, keeps that. Raises InputError if
+    the profile does not allow it, or the bundle is incomplete.
     """
     profile = _profile(folder)
     if not profile.measure.allow_prediction:
@@ -34,11 +34,11 @@ def with_predictions(verdict: Verdict, folder: Path, reporter: Reporter = SILENT
         )
     report = read_json(folder / REPORT)
     confidence = _confidence(report, folder)
-    told = {file["name"] for file in report.get("files", ()) if file.get("predicted")}
+    refused = {f["name"] for f in report.get("files", ()) if f.get("predicted") and not f["predicted"]["latency"]}
     found: dict[str, dict[str, Any]] = {}
     checks = []
     for check in verdict.checks:
-        if check.name.startswith(LATENCY) and check.source != ON_THE_DEVICE and check.file not in told:
+        if check.name.startswith(LATENCY) and check.source not in FINAL and check.file not in refused:
             if check.file not in found:
                 found[check.file] = _predicted(folder / check.file, profile, confidence, reporter)
             check = held_against(check, found[check.file], confidence)

@@ -106,19 +106,10 @@ CELLS: dict[str, Callable[[Candidate, str], tuple[str, ...]]] = {
 def write_page(found: Comparison, file: Path) -> None:
     """Writes the tables as one HTML file that needs nothing else. The same comparison gives the same bytes. Raises
     InputError if the file can't be written."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from pipeline.report.page import render
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("comparison.html.j2").render(
-        found=found, tables=tables(found), beyond_noise=BEYOND_NOISE
-    )
+    page = render("comparison.html.j2", found=found, tables=tables(found), beyond_noise=BEYOND_NOISE)
     try:
-        write_atomic(file, page.rstrip() + "\n")
+        write_atomic(file, page)
     except OSError as error:
         raise InputError(f"{file}: can't be written: {error.strerror}; give --html another place") from None

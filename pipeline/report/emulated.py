@@ -54,3 +54,8 @@ def predicted(found: PredictedLatency | None) -> dict[str, Any] | None:
         "sources": list(prediction.sources),
         "notes": list(prediction.notes),
     }
+
+
+def foretold(file: dict[str, Any]) -> bool:
+    """Whether a report's file has a predicted latency, not only the reason why there is none."""
+    return bool(file["predicted"] and file["predicted"]["latency"])

@@ -1,20 +1,17 @@
 """Why teacher and student decide so, as the report holds it: agreement beside chance, and the worst disagreements."""
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pipeline.audit import paired_drop
 from pipeline.data.spans import read_texts
 from pipeline.report.figures import COUNTED, figure
+from pipeline.report.pictures import png
 from pipeline.results import AgreementFigures, ExplainResult, PreparedData, RunResult
 from targets.profile import Budgets
 
 SHOWN = 6  # disagreements
-LARGEST = 96  # pixels of a shown image's side
 EXACT = 0.05  # by which integrated gradients may miss their sum: Sundararajan et al. 2017, section 5
 
 
@@ -104,7 +101,7 @@ def _worst(found: ExplainResult, data: PreparedData, arrays: dict[str, np.ndarra
                 "teacher_class": data.labels[int(arrays["teacher_class"][place])],
                 "rank_correlation": float(correlation[place]),
                 "top_overlap": float(arrays["overlap"][place]),
-                "png": None if is_text else _png(data.inputs[row]),
+                "png": None if is_text else png(data.inputs[row]),
                 "parts": _parts(place, arrays, text),
             }
         )
@@ -129,13 +126,3 @@ def _parts(place: int, arrays: dict[str, np.ndarray], text: str | None) -> list[
 def _shares(values: np.ndarray) -> list[float]:
     largest = float(np.abs(values).max(initial=0))
     return [round(float(value) / largest, 4) if largest else 0.0 for value in values]
-
-
-def _png(pixels: np.ndarray) -> str:
-    """An image uint8 [S, S, 3] as PNG in base64, no larger than a page needs."""
-    image = Image.fromarray(pixels)
-    if max(image.size) > LARGEST:
-        image = image.resize((LARGEST, LARGEST), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, format="PNG", optimize=True)
-    return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,13 +1,14 @@
 """The page's section on why teacher and student decide so: heat maps over images, and how agreement is spread."""
 
-import re
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from pipeline.report.plots import BOTTOM, INK, MUTED, SERIES, TOP, plot
+from pipeline.report.pictures import data_address
+from pipeline.report.plots import INK, MUTED, SERIES, Drawing, drawing, key, plot, quiet
 
 BARS = 20  # of the histogram
 FAINT = 0.04  # of the largest value: cells below are left clear
@@ -21,7 +22,7 @@ def explanation_view(report: dict[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "method": found["method"].replace("_", " "),
-        "spread": Markup(spread(found, "agreement")) if found["rank_correlation"] else None,  # noqa: S704
+        "spread": spread(found, "agreement") if found["rank_correlation"] else None,
         "maps": [heat_maps(sample, found["grid"], f"why{index}") for index, sample in enumerate(found["worst"])],
     }
 
@@ -30,8 +31,7 @@ def heat_maps(sample: dict[str, Any], grid: int | None, name: str) -> Markup | N
     """An image as it is, and with each network's attribution over it: blue speaks for the class, orange against it."""
     if grid is None:
         return None
-    png = re.sub(r"[^A-Za-z0-9+/=]", "", sample["png"])  # nothing but base64 gets into the page
-    panels = [f'<image id="{name}" href="data:image/png;base64,{png}" width="{grid}" height="{grid}"/>']
+    panels = [f'<image id="{name}" href="{data_address(sample["png"])}" width="{grid}" height="{grid}"/>']
     for panel, side in enumerate(("teacher", "student"), 1):
         left = panel * (grid + 0.5)
         panels.append(f'<g transform="translate({left:g} 0)"><use href="#{name}" class="under"/>')
@@ -49,7 +49,7 @@ def heat_maps(sample: dict[str, Any], grid: int | None, name: str) -> Markup | N
     return Markup(f'<svg viewBox="0 0 {3 * grid + 1} {grid}">{"".join(panels)}</svg>')  # noqa: S704
 
 
-def spread(found: dict[str, Any], name: str) -> str:
+def spread(found: dict[str, Any], name: str) -> Drawing:
     """Histogram of the samples' rank correlation, beside what two different samples reach by chance."""
     agreement = found["rank_correlation"]
     values = [value for value in agreement["values"] if value is not None]
@@ -60,9 +60,11 @@ def spread(found: dict[str, Any], name: str) -> str:
         axes.axvline(agreement["chance_high"]["value"], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.set_xlim(-1.1, 1.1)
         axes.set_xticks([-1, -0.5, 0, 0.5, 1])
-        axes.set_xlabel("rank correlation; line: mean, dashed: 95% of chance")
+        axes.set_xlabel("rank correlation")
         axes.set_ylabel("samples")
-        axes.grid(axis="y", linewidth=0.6)
-        axes.tick_params(length=0)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        quiet(axes)
 
-    return plot(name, 2.0 + BOTTOM + TOP, ["100.0"], draw)
+    mean, chance = agreement["mean"]["value"], agreement["chance_high"]["value"]
+    alt = f"Histogram of the rank correlation of {len(values)} samples; mean {mean:.2f}, 95% of chance {chance:.2f}"
+    return drawing(plot(name, 2.6, ["100.0"], draw), alt, [key("| mean", INK), key("| 95% of chance", MUTED)])

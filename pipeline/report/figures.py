@@ -57,3 +57,8 @@ def confusion(scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) ->
 def last_student(networks: dict[str, Any]) -> str:
     """The role of the student that was exported, of a report's `networks`."""
     return next(role for role in reversed(STUDENTS) if networks[role])
+
+
+def short_name(name: str) -> str:
+    """A file's name without what all files have."""
+    return name.removeprefix("model.")

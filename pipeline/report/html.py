@@ -1,113 +1,121 @@
-"""report.html: one file that needs nothing else, readable on a phone, in light and dark."""
+"""report.html: one file that needs nothing else, readable on a phone, in light and dark, and on paper."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+import numpy as np
 
-from pipeline.report import plots
+from pipeline.report import budgets
 from pipeline.report.audit_table import audit_table
+from pipeline.report.calibration_plot import reliability
+from pipeline.report.cost_plots import latencies, sizes
+from pipeline.report.emulated import foretold
 from pipeline.report.explanation_page import explanation_view
 from pipeline.report.figures import ROLES, told_once
+from pipeline.report.latency import latency_figures
+from pipeline.report.latency_plot import distribution
 from pipeline.report.layers_page import layers_view
+from pipeline.report.page import render
+from pipeline.report.path_plot import accuracy_path
+from pipeline.report.training_plots import curves, losses
 from pipeline.summary import slow_files
-from pipeline.verdict import Check, Verdict
-from pipeline.words import short
+from pipeline.verdict import Verdict
 
 MATRIX_CLASSES = 20  # more than this many classes: the mistakes are listed, not drawn as a matrix
 LISTED = 20
+LATER = ("disagreements", "explanation", "sensitivity", "mixed_precision", "vocabulary")  # keys that may be missing
 
-CHECK_NAMES = {
-    "accuracy.min": "Accuracy floor",
-    "accuracy.max_drop": "Drop below the teacher",
-    "accuracy.min_agreement": "Agreement of the files",
-    "accuracy.max_group_drop": "Drop of the worst group",
-    "size_mb": "Size",
-    "latency_ms.p50": "Latency p50",
-    "latency_ms.p90": "Latency p90",
-    "latency_ms.p99": "Latency p99",
-    "cold_start_ms": "Cold start",
-    "peak_mem_mb": "Peak memory",
-    "runtimes.min_delegated": "Delegated operators",
-    "runtimes.allow_fallback": "Operators outside the delegate",
-    "export.max_transposes": "Transposes",
+# In the order in which they stand; each is a template of `sections/`.
+SECTIONS = {
+    "budgets": "Budgets",
+    "path": "Where accuracy went",
+    "cost": "Size and latency",
+    "latency": "How latency was found",
+    "classes": "Class by class",
+    "groups": "Group by group",
+    "disagreements": "Where files and teacher disagree",
+    "explanation": "Why it decides so",
+    "layers": "Layer by layer",
+    "operators": "Operators",
+    "training": "Training",
+    "provenance": "Provenance",
 }
 
 
 def render_html(report: dict[str, Any], verdict: Verdict) -> str:
     """The page for a report of schema 1. The same report and verdict give the same bytes."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=_percent, number=_number, megabytes=_megabytes, lost=_lost, signed=_signed)
-    shipped = [file for file in report["files"] if file["shipped"]]
-    page = environment.get_template("report.html.j2").render(
-        report=report,
-        verdict=verdict,
-        shipped=shipped,
-        checked=_by_file(verdict),
-        check_names=CHECK_NAMES,
-        plots=_plots(report, shipped),
-        matrices={file["name"]: _matrix(file, report["data"]["labels"]) for file in shipped},
-        worst={file["name"]: _worst(file) for file in shipped},
-        listed=LISTED,
-        audit=audit_table(report, LISTED),
-        layers=layers_view(report),
-        why=explanation_view(report),
-        notes=_notes(report),
-        file_notes=told_once({file["name"]: file["notes"] for file in shipped}),
-        measured_notes=told_once({file["name"]: file["measured"]["notes"] for file in shipped if file["measured"]}),
-        roles=[role for role in ROLES if report["networks"][role]],
-        recipe_text=json.dumps(report["provenance"]["recipe"], indent=2, sort_keys=True, ensure_ascii=False),
-        profile_text=json.dumps(report["provenance"]["profile"], indent=2, sort_keys=True, ensure_ascii=False),
-    )
-    return page.rstrip() + "\n"
+    report = completed(report)
+    files = report["files"]
+    shipped = [file for file in files if file["shipped"]]
+    values = {
+        "report": report,
+        "verdict": verdict,
+        "shipped": shipped,
+        "budgets": budgets.rows(verdict.checks, [file["name"] for file in shipped]),
+        "budget_names": budgets.NAMES,
+        "plots": _plots(report, shipped),
+        "matrices": {file["name"]: _matrix(file, report["data"]["labels"]) for file in shipped},
+        "worst": {file["name"]: _worst(file) for file in shipped},
+        "listed": LISTED,
+        "audit": audit_table(report, LISTED),
+        "layers": layers_view(report),
+        "why": explanation_view(report),
+        "notes": [*report["notes"], *slow_files(report)],
+        "file_notes": told_once({file["name"]: file["notes"] for file in shipped}),
+        "measured_notes": told_once({file["name"]: file["measured"]["notes"] for file in shipped if file["measured"]}),
+        "machines": told_once({file["name"]: [_machine(file["measured"])] for file in files if file["measured"]}),
+        "predicted_notes": told_once({file["name"]: file["predicted"]["notes"] for file in files if foretold(file)}),
+        "roles": [role for role in ROLES if report["networks"][role]],
+        "recipe_text": _indented(report["provenance"]["recipe"]),
+        "profile_text": _indented(report["provenance"]["profile"]),
+    }
+    left_out = {
+        "budgets": not verdict.checks,
+        "latency": not any(file["measured"] or foretold(file) for file in files),
+        "disagreements": report["disagreements"] is None,
+        "explanation": values["why"] is None,
+        "layers": values["layers"] is None,
+        "operators": not any(file["operators"] for file in files),
+    }
+    sections = [(name, title) for name, title in SECTIONS.items() if not left_out.get(name)]
+    return render("report.html.j2", sections=sections, **values)
 
 
-def _by_file(verdict: Verdict) -> dict[str, list[Check]]:
-    """Checks under their file, in the order in which the files come up."""
-    checked: dict[str, list[Check]] = {}
-    for check in verdict.checks:
-        checked.setdefault(check.file, []).append(check)
-    return checked
+def completed(report: dict[str, Any]) -> dict[str, Any]:
+    """A report of schema 1 with the keys that earlier versions of edgepress did not write yet."""
+    files = [
+        {"emulated": None, "predicted": None, "operators": None, **file, "measured": _whole(file["measured"])}
+        for file in report["files"]
+    ]
+    networks = {**dict.fromkeys(ROLES), **report["networks"]}
+    return {**dict.fromkeys(LATER), "peers": [], **report, "networks": networks, "files": files}
 
 
-def _notes(report: dict[str, Any]) -> list[str]:
-    """What stands out: of the whole, and of a file that is not faster than float32."""
-    return [*report["notes"], *slow_files(report)]
+def _whole(measured: dict[str, Any] | None) -> dict[str, Any] | None:
+    """With what follows from the samples, where the report does not hold it."""
+    if measured is None or "correlation_time" in measured:
+        return measured
+    found = latency_figures(np.array(measured["samples"]["values"]), measured["source"])
+    later = dict.fromkeys(("float_layers", "operator_times", "beside_unpruned"))
+    return {**later, **found, **measured, "latency": found["latency"]}
 
 
 def _plots(report: dict[str, Any], shipped: list[dict[str, Any]]) -> dict[str, Any]:
-    """Each plot as markup, or None where there is nothing to draw. No text of the user's gets in unescaped: what
-    stands in an SVG is escaped by matplotlib."""
-    timed = any(file["measured"] for file in shipped)
-    networks = report["networks"]
+    """Each plot, or None where there is nothing to draw."""
+    networks, timed = report["networks"], [file for file in shipped if file["measured"]]
     return {
-        "paths": {
-            file["name"]: Markup(plots.accuracy_path(file, networks, f"path{index}"))  # noqa: S704
-            for index, file in enumerate(shipped)
-        },
-        "sizes": Markup(plots.sizes(report, "sizes")),  # noqa: S704
-        "latencies": Markup(plots.latencies(report, "latencies")) if timed else None,  # noqa: S704
-        "distribution": Markup(plots.distribution(shipped, "distribution")) if timed else None,  # noqa: S704
-        "curves": (
-            Markup(plots.curves(networks, "curves"))  # noqa: S704
-            if any(network and network["curve"] for network in networks.values())
-            else None
-        ),
-        "losses": (
-            Markup(plots.losses(networks, "losses"))  # noqa: S704
-            if any(network and network["curve"] for network in networks.values())
-            else None
-        ),
-        "reliability": Markup(plots.reliability(report, "reliability")),  # noqa: S704
+        "paths": {file["name"]: accuracy_path(file, networks, f"path{index}") for index, file in enumerate(shipped)},
+        "sizes": sizes(report, "sizes"),
+        "latencies": latencies(report, "latencies"),
+        "distribution": distribution(timed, "distribution") if timed else None,
+        "curves": curves(networks, "curves"),
+        "losses": losses(networks, "losses"),
+        "reliability": reliability(report, "reliability"),
     }
+
+
+def _machine(measured: dict[str, Any]) -> str:
+    return f"measured on: {measured['machine']} (source: {measured['source']})"
 
 
 def _matrix(file: dict[str, Any], labels: list[str]) -> list[dict[str, Any]] | None:
@@ -135,25 +143,5 @@ def _worst(file: dict[str, Any]) -> list[dict[str, Any]]:
     return classes if len(classes) <= LISTED else sorted(classes, key=lambda row: row["value"])[:LISTED]
 
 
-def _percent(share: float, digits: int = 2) -> str:
-    return f"{100 * share:.{digits}f}%"
-
-
-def _lost(points: float) -> str:
-    """A drop as a change: what was lost has a minus."""
-    return f"{-points:+.1f}".replace("-", "−") if round(points, 1) else "0.0"
-
-
-def _signed(value: float) -> str:
-    """A difference, always with its sign."""
-    return f"{'−' if value < 0 else '+'}{short(abs(value))}"
-
-
-def _number(value: float | int | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else short(value)
-
-
-def _megabytes(size: int) -> str:
-    return f"{short(size / 1e6)} MB"
+def _indented(content: Any) -> str:
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)

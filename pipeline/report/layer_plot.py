@@ -4,13 +4,13 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from pipeline.report.plots import BOTTOM, GRID, ROW, SERIES, TOP, plot
+from pipeline.report.plots import BOTTOM, GRID, ROW, SERIES, TOP, bare, cut, plot
 from pipeline.words import short
 
 DRAWN = 40  # layers: of more the dearest
 NAMED = 34  # characters of a layer's label
 # The page's light colours, for a file that no page gives any.
-COLOURS = {"ink": "#191c24", "muted": "#5d6575", "grid": "#d9dde6", "card": "#ffffff", "series-0": "#3568d4"}
+COLOURS = {"ink": "#1a1d24", "muted": "#586070", "grid": "#cfd5df", "page": "#ffffff", "series-0": "#2b5fc4"}
 
 
 def short_layer(layer: dict[str, Any]) -> str:
@@ -24,7 +24,7 @@ def layer_times(bench: dict[str, Any], name: str) -> str:
     layers = list(enumerate(bench["layers"], 1))
     dearest = sorted(layers, key=lambda row: -row[1]["ms"])[:DRAWN]
     drawn = sorted(dearest, key=lambda row: row[0])
-    labels = [_cut(f"{place} {layer['kind']} {short_layer(layer)}") for place, layer in drawn]
+    labels = [cut(f"{place} {layer['kind']} {short_layer(layer)}", NAMED) for place, layer in drawn]
     most = max((layer["ms"] for _, layer in drawn), default=0.0) or 1.0
 
     def draw(axes: Axes) -> None:
@@ -39,15 +39,9 @@ def layer_times(bench: dict[str, Any], name: str) -> str:
         left = len(layers) - len(drawn)
         rest = f"; {left} shorter ones left out" if left else ""
         axes.set_xlabel(f"ms of one inference{rest}; source: {bench['source']}")
-        axes.spines[["left", "bottom"]].set_visible(False)
-        axes.grid(axis="x", linewidth=0.6)
-        axes.tick_params(length=0)
+        bare(axes)
 
     return plot(name, BOTTOM + TOP + ROW * max(len(drawn), 1), labels or [""], draw)
-
-
-def _cut(label: str) -> str:
-    return label if len(label) <= NAMED else f"{label[: NAMED - 1]}…"
 
 
 def standalone(svg: str) -> str:
@@ -55,5 +49,5 @@ def standalone(svg: str) -> str:
     for variable, colour in COLOURS.items():
         svg = svg.replace(f"var(--{variable})", colour)
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    svg = svg.replace("<svg", f'<svg {names} style="background: {COLOURS["card"]}; font-family: sans-serif"', 1)
+    svg = svg.replace("<svg", f'<svg {names} style="background: {COLOURS["page"]}; font-family: sans-serif"', 1)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'

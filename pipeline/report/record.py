@@ -18,12 +18,14 @@ from pipeline.metrics import agreement
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit
+from pipeline.report.disagreements import disagreements
 from pipeline.report.emulated import emulated, predicted
 from pipeline.report.explanation import explanation, explanation_notes
 from pipeline.report.figures import COUNTED, ROLES, accuracy_figure, confusion, figure, per_class
 from pipeline.report.latency import latency_figures, latency_notes
 from pipeline.report.layers import float_layer_costs, mixed_notes, mixed_precision, sensitivity
 from pipeline.report.operators import operator_times, operators
+from pipeline.report.peers import peers
 from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
 from pipeline.results import (
     LatencyFigures,
@@ -49,6 +51,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
     labels = run.data.targets[run.data.rows("test")]
     networks = dict.fromkeys(ROLES)
     networks |= {result.role: _network(result, student) for result in _networks(run)}
+    files = {file_name(file): file for file in run.files}
     return {
         "schema": SCHEMA,
         "recipe": recipe.name,
@@ -67,7 +70,9 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "vocabulary": _vocabulary(run.students),
         "files": [_file(file, run, recipe, profile, labels) for file in run.files],
         "agreements": _agreements(run.files, len(labels)),
-        "audit": audit(run, {file_name(file): file for file in run.files}, budgets),
+        "audit": audit(run, files, budgets),
+        "disagreements": disagreements(run, files),
+        "peers": peers(recipe.peers),
         "sensitivity": sensitivity(run),
         "mixed_precision": mixed_precision(run),
         "explanation": explanation(run),

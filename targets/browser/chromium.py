@@ -85,7 +85,8 @@ class PageSilent(PageLost):
 
 
 class Page:
-    """The one page of a running browser. `asked`: the addresses that it asked for, whether it got them or not."""
+    """The one page of a running browser. `asked`: the addresses that it asked for, whether it got them or not.
+    `errors`: what its console was told as a warning or an error, once it is listened to."""
 
     def __init__(self, pid: int, commands: int, answers: int, errors: Path) -> None:
         self.pid, self._commands, self._answers, self._errors = pid, commands, answers, errors
@@ -94,6 +95,7 @@ class Page:
         self._session: str | None = None
         self._loaded = False
         self.asked: list[str] = []
+        self.errors: list[str] = []
 
     def attach(self) -> None:
         """Takes over the page that the browser starts with."""
@@ -126,6 +128,15 @@ class Page:
         if "exceptionDetails" in told:
             raise RuntimeError(f"the page's own script failed: {told['exceptionDetails']}")
         return told["result"].get("value")
+
+    def call(self, method: str, seconds: float = START_SECONDS, **parameters: Any) -> dict[str, Any]:
+        """The answer to a command of the DevTools protocol. Raises PageLost."""
+        return self._call(method, time.monotonic() + seconds, **parameters)
+
+    def listen(self) -> None:
+        """From now on `errors` are noted. It costs time: not for pages that measure."""
+        for domain in ("Log.enable", "Runtime.enable"):
+            self.call(domain)
 
     def renderers(self) -> list[int]:
         """Process numbers of what runs pages."""
@@ -172,6 +183,8 @@ class Page:
             raise PageLost("the page crashed; the file may need more memory than a page gets")
         if event.get("method") == "Network.requestWillBeSent":
             self.asked.append(event["params"]["request"]["url"])
+        if error := _console_error(event):
+            self.errors.append(error)
         self._loaded |= event.get("method") == "Page.loadEventFired"
 
     def _next(self, deadline: float) -> dict[str, Any]:
@@ -190,6 +203,18 @@ class Page:
         lines = self._errors.read_text(errors="replace").splitlines()
         said = [line for line in lines if "ERROR" in line or "FATAL" in line] or lines
         return PageLost(f"the browser ended by itself: {said[-1].strip()[:300] if said else 'it said nothing'}")
+
+
+def _console_error(event: dict[str, Any]) -> str | None:
+    """What an event of the DevTools protocol tells of a warning or an error."""
+    told, given = event.get("method"), event.get("params", {})
+    if told == "Runtime.exceptionThrown":
+        return str(given["exceptionDetails"].get("text"))
+    if told == "Runtime.consoleAPICalled" and given["type"] in ("error", "warning", "assert"):
+        return " ".join(str(part.get("value", part.get("description"))) for part in given["args"])
+    if told == "Log.entryAdded" and given["entry"]["level"] in ("error", "warning"):
+        return str(given["entry"]["text"])
+    return None
 
 
 @contextmanager

@@ -21,6 +21,8 @@ COMMANDS = [
     "plan",
     "gate",
     "compare",
+    "report",
+    "predict",
     "validate",
     "bench",
     "search",

@@ -145,7 +145,7 @@ def test_page_and_card_show_the_operators_of_every_file(run: RunResult) -> None:
     report = report_of(run, wanting(min_delegated=0.95))
     verdict = decide(report)
     page, card = render_html(report, verdict), render_card(report, verdict)
-    assert page.index("<h2>Files</h2>") < page.index("<h2>Operators</h2>") < page.index("<h2>Class by class</h2>")
+    assert page.index("<h2>Class by class</h2>") < page.index("<h2>Operators</h2>") < page.index("<h2>Training</h2>")
     assert page.count("90.0%") >= 1
     assert "2 hard-swish" in page
     assert "dequantize-linear" in page  # of the profile
