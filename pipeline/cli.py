@@ -13,13 +13,8 @@ from pipeline.cli_browser import install_browser_command
 from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
 from pipeline.cli_delegates import targets_check
-from pipeline.cli_emulator import (
-    install_emulator_command,
-    refuse_without_baseline,
-    show_emulated,
-    show_instructions,
-    with_instructions,
-)
+from pipeline.cli_emulator import install_emulator_command, show_emulated, show_instructions
+from pipeline.cli_gate import gate_command, show_verdict, verdict_json
 from pipeline.cli_parts import (
     AsJson,
     Device,
@@ -33,9 +28,9 @@ from pipeline.cli_parts import (
     settle_libraries,
     show_table,
 )
+from pipeline.cli_sign import keygen_command, sign_command
 
 if TYPE_CHECKING:
-    from pipeline.gate import Verdict
     from pipeline.plan import Plan
     from pipeline.release import Release
 
@@ -94,7 +89,7 @@ def run_command(
     if not releases:  # another process shows them
         return 0
     if as_json:
-        print_json([{"target": r.target, "bundle": str(r.bundle), **_verdict_json(r.verdict)} for r in releases])
+        print_json([{"target": r.target, "bundle": str(r.bundle), **verdict_json(r.verdict)} for r in releases])
     else:
         _show_releases(releases, out)
     return 0 if all(release.verdict.passed for release in releases) else 1
@@ -166,39 +161,11 @@ def search_command(
     return 0 if found.best else 1
 
 
-@app.command("gate", epilog="Example: edgepress gate artifacts/digits-mobilenet/pixel8 --baseline released/pixel8")
-@answers
-def gate_command(
-    bundle: BundleFolder,
-    baseline: Annotated[Path | None, typer.Option(help="An earlier bundle: regressions against it fail.")] = None,
-    emulate: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--emulate", help="With --baseline: more instructions on this target's or core's emulation fail too."
-        ),
-    ] = None,
-    predict: Annotated[
-        bool, typer.Option("--predict", help="Holds latency budgets against predictions, if the profile allows it.")
-    ] = False,
-    as_json: AsJson = False,
-) -> int:
-    """Checks a bundle's hashes and decides from its report: exit 0 or 1."""
-    from pipeline.gate import check_bundle
-
-    if emulate:
-        refuse_without_baseline(baseline)
-    verdict = check_bundle(bundle, baseline)
-    if emulate and baseline:
-        verdict = with_instructions(verdict, bundle, baseline, emulate, quiet=as_json)
-    if predict:
-        from pipeline.cli_prediction import gate_by_prediction
-
-        verdict = gate_by_prediction(verdict, bundle, quiet=as_json)
-    if as_json:
-        print_json(_verdict_json(verdict))
-    else:
-        _show_verdict(verdict)
-    return 0 if verdict.passed else 1
+app.command("gate", epilog="Example: edgepress gate artifacts/digits-mobilenet/pixel8 --baseline git:main --explain")(
+    gate_command
+)
+app.command("keygen", epilog="Example: edgepress keygen release.key")(keygen_command)
+app.command("sign", epilog="Example: edgepress sign artifacts/digits-mobilenet/pixel8 --key release.key")(sign_command)
 
 
 app.command(
@@ -225,9 +192,9 @@ def import_log_command(
 
     verdict = import_log(bundle, log, form, file, machine)
     if as_json:
-        print_json(_verdict_json(verdict))
+        print_json(verdict_json(verdict))
     else:
-        _show_verdict(verdict)
+        show_verdict(verdict)
     return 0 if verdict.passed else 1
 
 
@@ -416,21 +383,6 @@ def _plan(
     from pipeline.recipe import load_recipe
 
     return make_plan(load_recipe(recipe, tuple(overrides or ())), tuple(targets or ()), devices or (), tools or ())
-
-
-def _verdict_json(verdict: "Verdict") -> dict[str, Any]:
-    import dataclasses
-
-    return {"passed": verdict.passed, "checks": [dataclasses.asdict(check) for check in verdict.checks]}
-
-
-def _show_verdict(verdict: "Verdict") -> None:
-    rows = [
-        (check.file or "", check.name, "pass" if check.passed else "FAIL", check.explanation)
-        for check in verdict.checks
-    ]
-    show_table(("file", "budget", "", "found"), rows)
-    print("PASSED" if verdict.passed else "FAILED")
 
 
 def _show_releases(releases: "list[Release]", out: Path) -> None:

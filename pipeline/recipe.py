@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from pipeline.errors import InputError
 from pipeline.settings.data import DataSettings, ImageInput, TextInput
 from pipeline.settings.distill import DistillSettings, Ramp
+from pipeline.settings.licences import LicenceSettings
 from pipeline.settings.prune import PruneSettings
 from pipeline.settings.release import CalibrationSettings, ExplainSettings, QuantizeSettings
 from pipeline.settings.search import SearchSettings
@@ -47,6 +48,7 @@ class Recipe(Strict):
     calibration: CalibrationSettings = CalibrationSettings()
     explain: ExplainSettings | None = None  # None: nobody asks why
     budgets: Budgets = Budgets()
+    licences: LicenceSettings = LicenceSettings()
     search: SearchSettings = SearchSettings()
 
     @model_validator(mode="after")

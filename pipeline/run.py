@@ -31,6 +31,7 @@ from pipeline.pruned import prune_for
 from pipeline.recipe import Recipe
 from pipeline.release import Release, release
 from pipeline.results import NetworkResult, PreparedData
+from pipeline.sbom import require_cyclonedx
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
@@ -53,6 +54,7 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
     recipe = plan.recipe
     if not latency and recipe.prune.latency < 1:
         raise InputError("prune.latency needs the clock: run without --no-latency, or prune by macs or params")
+    require_cyclonedx()
     with _only_run_in(out):
         refuse_unfit(recipe.compute)
         curves = track(recipe.tracking, recipe.name, out, reporter) if scale.first() else None

@@ -13,6 +13,7 @@ import numpy as np
 
 from calibration.manifest import read_manifest
 from pipeline import __version__
+from pipeline.licences import licence_rows
 from pipeline.metrics import agreement
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
@@ -22,6 +23,7 @@ from pipeline.report.figures import COUNTED, ROLES, accuracy_figure, confusion, 
 from pipeline.report.latency import latency_figures, latency_notes
 from pipeline.report.layers import float_layer_costs, mixed_notes, mixed_precision, sensitivity
 from pipeline.report.operators import operator_times, operators
+from pipeline.report.paths import without_folders
 from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
 from pipeline.results import (
     LatencyFigures,
@@ -32,7 +34,6 @@ from pipeline.results import (
     TargetFile,
     vocabulary_size,
 )
-from pipeline.settings.teacher import FILE_FORMATS, STORED
 from pipeline.slow import not_faster
 from pipeline.store import library_versions
 from targets.machine import describe_machine
@@ -59,6 +60,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
             "profile_from": profile.provenance.kind,
         },
         "data": _data(run.data),
+        "licences": licence_rows(recipe, run.data),
         "teacher_onnx_size": figure(run.teacher_onnx_bytes, "bytes", COUNTED),
         "networks": networks,
         "pruning": pruning(run, recipe.prune),
@@ -281,16 +283,3 @@ def _provenance(recipe: Recipe, profile: Profile) -> dict[str, Any]:
         "profile": profile.for_reports(),
     }
 
-
-def without_folders(value: Any) -> Any:
-    """Absolute paths cut to their last part: where a file lay on the machine that made it is nobody's business."""
-    if isinstance(value, dict):
-        return {key: without_folders(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_folders(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    start, colon, path = value.partition(":")  # as in onnx:/folder/file
-    if start not in (*FILE_FORMATS, STORED):
-        start, colon, path = "", "", value
-    return f"{start}{colon}{Path(path).name}" if Path(path).is_absolute() else value
