@@ -58,12 +58,12 @@ def advise(check: Check, report: dict[str, Any], file: dict[str, Any] | None) ->
     if check.passed is None:
         return tuple(_undecided(check, settings))
     if check.name == "size_mb":
-        return tuple([*_smaller_file(check, settings, file), *_smaller_student(settings)])
+        return (*_smaller_file(check, settings, file), *_smaller_student(settings))
     if check.name.startswith(OPERATORS):
         return tuple(_other_operators(settings))
     if check.name.startswith(COSTS):
         mended = _other_scheme(settings, file) if check.stage == "quantize" else []
-        return tuple([*mended, *_other_operators(settings, file), *_smaller_student(settings), *_thinner(settings)])
+        return (*mended, *_other_operators(settings, file), *_smaller_student(settings), *_thinner(settings))
     return tuple(_by_stage(check.stage, settings, file))
 
 
@@ -194,7 +194,9 @@ def _smaller_student(settings: Settings) -> list[Advice]:
         return [_recipe("student.width", f"below the {width:g} of now")]
     return [
         _recipe("student.layers", f"fewer than the {settings.of('student.layers')} of now"),
-        _recipe("student.hidden", "below the teacher's" if settings.of("student.hidden") is None else "below that of now"),
+        _recipe(
+            "student.hidden", "below the teacher's" if settings.of("student.hidden") is None else "below that of now"
+        ),
     ]
 
 

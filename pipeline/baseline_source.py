@@ -29,7 +29,7 @@ class Baseline:
 @contextmanager
 def open_baseline(name: str, bundle: Path) -> Iterator[Baseline]:
     """The baseline `name` for `bundle`: a bundle's folder, a report.json, a zip or tar archive of a bundle, or
-    `git:REF[:PATH]`, which is one of these in a commit. Of several bundles in it, the one of the same recipe and target.
+    `git:REF[:PATH]`, which is one of these in a commit. Of several bundles, the one of the same recipe and target.
 
     What is unpacked is gone at the end of the block. Raises InputError for what is none of these, damaged or changed.
     """
@@ -70,7 +70,7 @@ def _bundle_in(place: Path, name: str, bundle: Path) -> Path:
         mine = _identity(bundle)
         found = [folder for folder in found if _identity(folder) == mine]
         if len(found) != 1:
-            raise InputError(f"{name}: holds {len(found)} bundles of {' for '.join(mine)}, expected one; name its folder")
+            raise InputError(f"{name}: holds {len(found)} bundles of {' for '.join(mine)}, expected one: name it")
     return found[0] if found else place  # which has no manifest, and verifying it says so
 
 

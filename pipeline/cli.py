@@ -5,7 +5,7 @@ Exit codes: 0 passed, 1 a gate failed, 2 the input was wrong (one clear message,
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 

@@ -156,9 +156,7 @@ def _reasons(verdict: "Verdict", bundle: Path, before: "Baseline | None") -> "tu
         raise InputError(f"{bundle}: its report can't be explained ({error!r}); make the bundle again") from None
 
 
-def _answer(
-    verdict: "Verdict", reasons: "Sequence[Reason] | None", signed: dict[str, Any] | None
-) -> dict[str, Any]:
+def _answer(verdict: "Verdict", reasons: "Sequence[Reason] | None", signed: dict[str, Any] | None) -> dict[str, Any]:
     from pipeline.reasons import room_in_words
 
     answer = verdict_json(verdict)

@@ -31,7 +31,9 @@ def keygen_command(
         if not secret:
             if not sys.stdin.isatty():
                 raise InputError(f"nobody is here to be asked for a passphrase: set {PASSPHRASE}, or --no-passphrase")
-            secret = typer.prompt(NEW_PASSPHRASE, default="", hide_input=True, confirmation_prompt=True, show_default=False)
+            secret = typer.prompt(
+                NEW_PASSPHRASE, default="", hide_input=True, confirmation_prompt=True, show_default=False
+            )
     public = write_keys(file, secret or None)
     if as_json:
         print_json({"secret_key": str(file), "public_key": f"{file}.pub", "id": public.name, "key": public.encoded})

@@ -42,8 +42,8 @@ def decide(report: dict[str, Any]) -> Verdict:
 
 
 def check_bundle(folder: Path, baseline: dict[str, Any] | None = None) -> Verdict:
-    """The verdict on a bundle whose files are proven to be those that were written; with the report of a `baseline`, its
-    regressions too. Raises InputError that names the file which is changed, missing or not the bundle's."""
+    """The verdict on a bundle whose files are proven to be those that were written; with the report of a `baseline`,
+    its regressions too. Raises InputError that names the file which is changed, missing or not the bundle's."""
     verify_bundle(folder)
     report = read_json(folder / REPORT)
     verdict = decide(report)

@@ -22,9 +22,7 @@ def lay_out(reference: str, beside: Path, folder: Path) -> Path:
         raise InputError(f"--baseline git:{reference}: expected git:REF or git:REF:PATH, such as git:main")
     root = Path(_text("rev-parse", "--show-toplevel", wrong="the current folder is in no git repository"))
     path = _inside(path) if path else _path_of(beside, root, ref)
-    lost = (
-        f"git knows no commit '{ref}'; where a CI cloned without history, fetch it first: git fetch --depth=1 origin REF"
-    )
+    lost = f"git knows no commit '{ref}'; in a clone without history fetch it first: git fetch --depth=1 origin REF"
     commit = _text("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", wrong=lost)
     place = f"{commit}:{path}"
     kind = _text("cat-file", "-t", place, wrong=f"git {ref} holds no '{path}'; give git:{ref}:PATH")

@@ -62,8 +62,8 @@ def weights_name(settings: TeacherSettings | StudentSettings) -> str:
 
 @cache
 def package_licence(distribution: str) -> str | None:
-    """What a package's metadata say: an SPDX expression (PEP 639), a short name, or its classifiers; None where they say
-    nothing, or it is not installed."""
+    """What a package's metadata say: an SPDX expression (PEP 639), a short name, or its classifiers; None where they
+    say nothing, or it is not installed."""
     try:
         told: Any = metadata.metadata(distribution)
     except metadata.PackageNotFoundError:

@@ -104,10 +104,14 @@ def _bytes(model: Path, file: dict[str, Any]) -> list[str]:
     from pipeline.quantize.graph import read_graph
     from pipeline.quantize.inspect import layer_weights, weight_bytes
 
-    size, kinds = file["size"]["value"], weight_bytes(model, file["format"])
+    try:
+        size, kinds = file["size"]["value"], weight_bytes(model, file["format"])
+    except Exception as error:  # a file that is no model raises anything; the reasons that are known still hold
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return [f"what its bytes are can't be told: {reason}"]
     parts = [f"{short(count / 1e6)} MB {kind}" for kind, count in kinds.items() if count / size >= 0.01]
     rest = size - sum(kinds.values())
-    told = [f"of {short(size / 1e6)} MB: constants {', '.join(parts)}; graph, names and metadata {short(rest / 1e6)} MB"]
+    told = [f"of {short(size / 1e6)} MB: constants {', '.join(parts)}; graph, names, metadata {short(rest / 1e6)} MB"]
     weights = {weight.name: weight for weight in layer_weights(read_graph(model, file["format"]))}
     largest = sorted(weights.values(), key=lambda weight: (-weight.bytes, weight.name))[:NAMED]
     if largest:

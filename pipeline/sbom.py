@@ -30,12 +30,14 @@ MODELS = (".onnx", ".tflite", ".ort", ".pte")
 def require_cyclonedx() -> None:
     """Raises InputError where the library that writes SBOMs is not installed: said before anything is trained."""
     if importlib.util.find_spec("cyclonedx") is None:
-        raise InputError("every bundle holds an SBOM, which needs cyclonedx-python-lib: pip install cyclonedx-python-lib")
+        raise InputError(
+            "every bundle holds an SBOM, which needs cyclonedx-python-lib: pip install cyclonedx-python-lib"
+        )
 
 
 def sbom_text(folder: Path, recipe: Recipe, target: str, data: PreparedData, left_out: Collection[str]) -> str:
-    """The SBOM of the bundle in `folder`, CycloneDX 1.6 in JSON: the same bytes for the same bundle, so no time, and the
-    serial number follows from the content. `left_out`: files that it can't tell of, those that hold clock figures."""
+    """The SBOM of the bundle in `folder`, CycloneDX 1.6 in JSON. The same bytes for the same bundle: it holds no time,
+    and its serial number follows from its content. `left_out`: files that hold clock figures, of which it can't tell."""
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import ComponentType
     from cyclonedx.output.json import JsonV1Dot6

@@ -56,7 +56,9 @@ def read_key_text(file: Path | None) -> tuple[str, str]:
                 )
             return stream.read(4096).decode("ascii", "replace"), str(file)
     except OSError as error:
-        raise InputError(f"{file}: can't be read: {error.strerror or error}; make a key with edgepress keygen") from None
+        raise InputError(
+            f"{file}: can't be read: {error.strerror or error}; make a key with edgepress keygen"
+        ) from None
 
 
 def sign_bundle(folder: Path, key: minisign.SecretKey) -> Path:
@@ -82,7 +84,9 @@ def trusted_keys(names: Sequence[str]) -> list[minisign.PublicKey]:
         try:
             text = Path(name).read_text(encoding="utf-8", errors="replace")
         except OSError as error:
-            raise InputError(f"{name}: can't be read: {error.strerror or error}; give a public key, a .pub file") from None
+            raise InputError(
+                f"{name}: can't be read: {error.strerror or error}; give a public key, a .pub file"
+            ) from None
         keys.append(minisign.read_public_key(text, name))
     return keys
 
@@ -119,8 +123,8 @@ def verify_signature(folder: Path, trusted: Sequence[minisign.PublicKey]) -> Sig
     fitting = [key for key in keys if minisign.fits(signature, content, key)]
     if not fitting:
         raise InputError(
-            f"{folder}: the signature does not fit: it names key {signature.key_name}, but {MANIFEST} was changed after "
-            "it was signed, or another key of that name signed it; do not ship it"
+            f"{folder}: the signature does not fit: it names key {signature.key_name}, but {MANIFEST} was changed "
+            "after it was signed, or another key of that name signed it; do not ship it"
         )
     if not minisign.comment_fits(signature, fitting[0]):
         raise InputError(f"{file}: its trusted comment was changed after it was signed; sign the bundle again")

@@ -86,7 +86,10 @@ def _licences(report: dict[str, Any]) -> list[str]:
     unknown = [row["what"] for row in found if row["licence"] is None]
     lines = [_table(rows)]
     if unknown:
-        lines.append(f"Unknown: {', '.join(dict.fromkeys(unknown))}. Find out before you ship, and say it under `licences` in the recipe.")
+        lines.append(
+            f"Unknown: {', '.join(dict.fromkeys(unknown))}. Find out before you ship, and say it under `licences` in "
+            "the recipe."
+        )
     return ["## Licences", "\n\n".join(lines)]
 
 

@@ -25,7 +25,9 @@ def job_summary(report: dict[str, Any], verdict: Verdict, reasons: Sequence[Reas
     else:
         parts.append("No budget is set, so none was missed.")
     if reasons is None:
-        found = [f"- **{_text(check.file)}, {_text(check.name)}**: {_text(check.explanation)}" for check in verdict.missed]
+        found = [
+            f"- **{_text(check.file)}, {_text(check.name)}**: {_text(check.explanation)}" for check in verdict.missed
+        ]
         parts += ["\n".join(found)] if found else []
     else:
         parts += [_reason(reason) for reason in reasons]

@@ -59,7 +59,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
             "form_factor": profile.form_factor,
             "profile_from": profile.provenance.kind,
         },
-        "data": _data(run.data),
+        "data": _data(run.data, recipe.licences.data),
         "licences": licence_rows(recipe, run.data),
         "teacher_onnx_size": figure(run.teacher_onnx_bytes, "bytes", COUNTED),
         "networks": networks,
@@ -109,10 +109,10 @@ def _network(result: NetworkResult, student: NetworkResult) -> dict[str, Any]:
     }
 
 
-def _data(data: PreparedData) -> dict[str, Any]:
+def _data(data: PreparedData, stated: str | None) -> dict[str, Any]:
     return {
         "source": data.source,
-        "licence": data.licence,
+        "licence": stated or data.licence,
         "content_sha256": data.content_sha256,
         "labels": list(data.labels),
         "counts": data.counts,
@@ -282,4 +282,3 @@ def _provenance(recipe: Recipe, profile: Profile) -> dict[str, Any]:
         "recipe": without_folders(recipe.model_dump(mode="json", by_alias=True)),
         "profile": profile.for_reports(),
     }
-

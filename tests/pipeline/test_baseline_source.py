@@ -71,11 +71,15 @@ def test_a_folder_and_a_report_are_baselines(bundle: Path, before: Path) -> None
 
 @pytest.mark.parametrize("name", ["b.zip", "b.tar", "b.gz", "b.bz2", "b.xz"])
 @pytest.mark.parametrize("inside", ["", "releases/tiny/pixel8"])
-def test_an_archive_of_a_bundle_is_a_baseline(bundle: Path, before: Path, tmp_path: Path, name: str, inside: str) -> None:
+def test_an_archive_of_a_bundle_is_a_baseline(
+    bundle: Path, before: Path, tmp_path: Path, name: str, inside: str
+) -> None:
     assert correct(str(packed(before, tmp_path / name, inside)), bundle) == 58
 
 
-def test_of_several_bundles_it_is_the_one_of_the_same_recipe_and_target(bundle: Path, before: Path, tmp_path: Path) -> None:
+def test_of_several_bundles_it_is_the_one_of_the_same_recipe_and_target(
+    bundle: Path, before: Path, tmp_path: Path
+) -> None:
     other = json.loads((before / REPORT).read_text())
     other["target"]["id"] = "rpi4"
     pack(before.parent / "rpi4", other)
@@ -125,9 +129,7 @@ def test_links_and_devices_in_archives_are_refused(bundle: Path, tmp_path: Path)
         correct(str(tmp_path / "b.zip"), bundle)
 
 
-def test_an_archive_that_swells_is_refused(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_archive_that_swells_is_refused(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpack, "MOST_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a", bytes(600))
@@ -142,9 +144,10 @@ def test_damaged_archives_are_one_message(bundle: Path, before: Path, tmp_path: 
     with pytest.raises(InputError, match="damaged, or no archive"):
         correct(str(tmp_path / "cut.gz"), bundle)
     twice = tmp_path / "twice.zip"
-    with zipfile.ZipFile(twice, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+    with zipfile.ZipFile(twice, "w") as archive:
         archive.writestr("a", "1")
-        archive.writestr("a", "2")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a", "2")
     with pytest.raises(InputError, match="twice"):
         correct(str(twice), bundle)
 
@@ -152,7 +155,8 @@ def test_damaged_archives_are_one_message(bundle: Path, before: Path, tmp_path: 
 def test_what_is_no_baseline_is_refused(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.json").write_text("nothing")
-    for name, message in (("nowhere", "no such file or folder"), ("empty", "manifest.json"), ("text.json", "not valid JSON")):
+    wrong = {"nowhere": "no such file or folder", "empty": "manifest.json", "text.json": "not valid JSON"}
+    for name, message in wrong.items():
         with pytest.raises(InputError, match=message):
             correct(str(tmp_path / name), bundle)
     (tmp_path / "other.json").write_text('{"schema": 1, "recipe": "tiny", "target": {"id": "pixel8"}}')
@@ -180,7 +184,15 @@ def repository(bundle: Path, before: Path, tmp_path: Path, monkeypatch: pytest.M
 
 @needs_git
 @pytest.mark.parametrize(
-    "name", ["git:main", "git:v1", "git:HEAD:tiny/pixel8", "git:v1:./tiny/pixel8/report.json", "git:v1:release.zip", "git:v1:tiny"]
+    "name",
+    [
+        "git:main",
+        "git:v1",
+        "git:HEAD:tiny/pixel8",
+        "git:v1:./tiny/pixel8/report.json",
+        "git:v1:release.zip",
+        "git:v1:tiny",
+    ],
 )
 def test_a_commit_holds_a_baseline(repository: Path, bundle: Path, name: str) -> None:
     assert correct(str(bundle), bundle) == 51
@@ -213,7 +225,9 @@ def test_a_commit_is_read_without_its_filters(repository: Path, bundle: Path) ->
         ("git:main:/etc/passwd", "a path from the repository's root"),
     ],
 )
-def test_what_a_repository_does_not_hold_is_one_message(repository: Path, bundle: Path, name: str, message: str) -> None:
+def test_what_a_repository_does_not_hold_is_one_message(
+    repository: Path, bundle: Path, name: str, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         correct(name, bundle)
     assert not (repository / "x").exists()

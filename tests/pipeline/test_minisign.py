@@ -128,7 +128,7 @@ def test_a_damaged_key_is_told_from_a_wrong_passphrase(key: minisign.SecretKey) 
         minisign.read_secret_key(damaged(minisign.secret_key_text(key, None), 1), None, "k")
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(text=st.text(max_size=300))
 def test_what_is_no_key_and_no_signature_is_refused(text: str) -> None:
     for read in (minisign.read_signature, minisign.read_public_key, minisign.is_locked):

@@ -1,4 +1,4 @@
-"""The SBOM of a bundle: by the official schema, the same bytes for the same bundle, and every licence or that none is known."""
+"""The SBOM of a bundle: by the official schema, the same bytes for the same bundle, with the licences that are known."""
 
 import json
 from collections.abc import Callable
@@ -75,7 +75,8 @@ def test_the_official_schema_accepts_it(bundle: Bundle) -> None:
 
 def test_it_lists_the_files_with_their_hashes(bundle: Bundle) -> None:
     folder = bundle()
-    files = {name.removeprefix("file:"): found for name, found in by_reference(folder).items() if name.startswith("file:")}
+    found_files = by_reference(folder).items()
+    files = {name.removeprefix("file:"): found for name, found in found_files if name.startswith("file:")}
     listed = verify_bundle(folder)["files"]
     clocked = {"report.json", "report.html", "MODEL_CARD.md"}
     assert set(files) == set(listed) - clocked - {SBOM}
