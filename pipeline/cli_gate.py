@@ -55,13 +55,16 @@ def gate_command(
         typer.Option(help="Appends a summary to this file too, such as $GITHUB_STEP_SUMMARY.", metavar="FILE"),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json-file", help="Writes the JSON answer to this file too.", metavar="FILE")
+        Path | None,
+        typer.Option("--json-file", help="Writes the JSON answer to this file too; - is --json.", metavar="FILE"),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Checks a bundle's hashes and decides from its report: exit 0 or 1."""
     from pipeline.gate import check_bundle
 
+    if json_file == Path("-"):
+        as_json, json_file = True, None
     if emulate:
         refuse_without_baseline(baseline)
     _refuse_inside(bundle, {"--junit": junit, "--markdown": markdown, "--json-file": json_file})
@@ -193,13 +196,15 @@ def _write(
 def _show_reasons(verdict: "Verdict", reasons: "Sequence[Reason] | None") -> None:
     if reasons is None:
         return
-    from pipeline.reasons import room_in_words
+    from pipeline.reasons import by_advice, room_in_words
 
-    for reason in reasons:
-        print(f"\n{reason.check.file}, {reason.check.name}: {reason.check.explanation}")
-        for told in reason.told:
-            print(f"  {told}")
-        for advice in reason.advice:
+    for group, advised in by_advice(reasons):
+        print()
+        for reason in group:
+            print(f"{reason.check.file}, {reason.check.name}: {reason.check.explanation}")
+            for told in reason.told:
+                print(f"  {told}")
+        for advice in advised:
             print(f"  try {advice.setting} ({advice.place}): {advice.text}")
     if verdict.passed:
         print(room_in_words(verdict))

@@ -35,9 +35,10 @@ class Licence:
 
 
 def licences(recipe: Recipe, data: PreparedData) -> tuple[Licence, ...]:
-    """Of the model, the data, every teacher's weights, those that the student starts from, and data without labels."""
+    """Of the data, every teacher's weights, those that the student starts from, and data without labels; of the model
+    itself if the recipe says it."""
     said = recipe.licences
-    found = [Licence("model", recipe.name, said.model, BY_RECIPE if said.model else None)]
+    found = [Licence("model", recipe.name, said.model, BY_RECIPE)] if said.model else []
     found.append(Licence("data", data.source, *_stated(said.data, *_of_data(recipe.data.source, data.licence))))
     for teacher in recipe.teachers.values():
         found.append(Licence("teacher weights", weights_name(teacher), *_stated(said.teacher, *_of_weights(teacher))))
@@ -78,6 +79,7 @@ def package_licence(distribution: str) -> str | None:
     return " and ".join(names) or None
 
 
+@cache
 def package_of(reference: str) -> str | None:
     """The distribution that brings the file named by `package:NAME/GLOB`; None for other references."""
     if not reference.startswith(PREFIX):

@@ -2,6 +2,7 @@
 passes, which budget has the least room left."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ def explain_verdict(
     return tuple(reasons)
 
 
+def by_advice(reasons: Sequence[Reason]) -> list[tuple[list[Reason], tuple[Advice, ...]]]:
+    """Reasons with the same advice together, so that it is given once."""
+    grouped: dict[tuple[Advice, ...], list[Reason]] = {}
+    for reason in reasons:
+        grouped.setdefault(reason.advice, []).append(reason)
+    return [(group, advice) for advice, group in grouped.items()]
+
+
 def least_room(verdict: Verdict) -> tuple[Check, float] | None:
     """The check that was passed most narrowly, and the share of what is allowed that is left: of a floor on accuracy,
     of the errors that it allows. None where no budget leaves room by its nature."""
@@ -67,7 +76,7 @@ def _room(check: Check) -> float | None:
         return None
     if check.op == ">=":
         return (check.value - check.limit) / (1 - check.limit) if check.unit == "share" and check.limit < 1 else None
-    return (check.limit - check.value) / check.limit if check.limit > 0 else None
+    return max(0.0, check.limit - check.value) / check.limit if check.limit > 0 else None  # it may be over by noise
 
 
 def _worse_of(check: Check, report: dict[str, Any], files: dict[str, Any]) -> dict[str, Any] | None:
@@ -170,16 +179,21 @@ def _changed(report: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
         ("profile", _flat(now["profile"]), _flat(then["profile"])),
         ("versions", now["versions"], then["versions"]),
     ):
-        names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+        names = sorted(name for name in mine if name in theirs and mine[name] != theirs[name])
+        alone = len(set(mine) ^ set(theirs))
         if names:
-            shown = [f"{name} {theirs.get(name)} -> {mine.get(name)}" for name in names[: 2 * NAMED]]
-            rest = len(names) - len(shown)
-            told.append(f"changed in the {what}: {', '.join(shown)}" + (f" and {rest} more" if rest else ""))
+            shown = [f"{name} {theirs[name]} -> {mine[name]}" for name in names[: 2 * NAMED]]
+            rest = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+            told.append(f"changed in the {what}: {', '.join(shown)}{rest}")
+        if alone:
+            told.append(f"in the {what}, {alone} that only one of the two knows")
     return told or ["recipe, profile and versions are those of the baseline"]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted names."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
     if not isinstance(value, dict):
         return {prefix: value}
     items = (_flat(inner, f"{prefix}.{name}" if prefix else str(name)) for name, inner in value.items())

@@ -37,14 +37,13 @@ def require_cyclonedx() -> None:
 
 def sbom_text(folder: Path, recipe: Recipe, target: str, data: PreparedData, left_out: Collection[str]) -> str:
     """The SBOM of the bundle in `folder`, CycloneDX 1.6 in JSON. The same bytes for the same bundle: it holds no time,
-    and its serial number follows from its content. `left_out`: files that hold clock figures, of which it can't tell."""
+    and its serial number follows from its content. `left_out`: files that hold clock figures, not told of."""
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import ComponentType
     from cyclonedx.output.json import JsonV1Dot6
 
-    found = {entry.what: entry for entry in licences(recipe, data)}
     model = _component(
-        ComponentType.MACHINE_LEARNING_MODEL, f"{recipe.name} for {target}", "model", found["model"].text,
+        ComponentType.MACHINE_LEARNING_MODEL, f"{recipe.name} for {target}", "model", recipe.licences.model,
         properties={"edgepress:recipe": recipe.name, "edgepress:target": target},
     )  # fmt: skip
     files = [_file(folder, name) for name in bundle_files(folder) if name not in left_out and name != SBOM]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.reasons import Reason, room_in_words
+from pipeline.reasons import Reason, by_advice, room_in_words
 from pipeline.report.limits import allowed, measured
 from pipeline.results import Check, Verdict
 
@@ -30,7 +30,10 @@ def job_summary(report: dict[str, Any], verdict: Verdict, reasons: Sequence[Reas
         ]
         parts += ["\n".join(found)] if found else []
     else:
-        parts += [_reason(reason) for reason in reasons]
+        for group, advised in by_advice(reasons):
+            parts += [_reason(reason) for reason in group]
+            tries = [f"- try `{advice.setting}` in the {advice.place}: {_text(advice.text)}" for advice in advised]
+            parts += ["\n".join(tries)] if tries else []
         parts += [_text(room_in_words(verdict))] if verdict.passed else []
     return "\n\n".join(parts) + "\n"
 
@@ -45,7 +48,6 @@ def _reason(reason: Reason) -> str:
     check = reason.check
     lines = [f"**{_text(check.file)}, {_text(check.name)}**: {_text(check.explanation)}", ""]
     lines += [f"- {_text(told)}" for told in reason.told]
-    lines += [f"- try `{advice.setting}` in the {advice.place}: {_text(advice.text)}" for advice in reason.advice]
     return "\n".join(lines).rstrip()
 
 

@@ -126,8 +126,9 @@ def test_json_goes_to_a_file_beside_the_table(bundle: Any, tmp_path: Path) -> No
     assert answer["passed"] is True
     assert answer["reasons"] == []
     assert answer["least_room"] in " ".join(text.split())
-    _, printed = call(tmp_path / "tiny/pixel8", "--explain", "--json")
-    assert json.loads(printed) == answer
+    for option in (("--json",), ("--json-file", "-")):
+        _, printed = call(tmp_path / "tiny/pixel8", "--explain", *option)
+        assert json.loads(printed) == answer
 
 
 def test_explain_tells_each_miss_on_the_screen(bundle: Any) -> None:

