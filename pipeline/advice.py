@@ -12,6 +12,7 @@ COSTS = ("size_mb", "latency_ms.", "cold_start_ms", "peak_mem_mb")
 OPERATORS = ("runtimes.", "export.max_transposes")
 FILES = ("onnx:", "keras:", "cache:")  # teachers that can't be trained further
 GOALS = ("macs", "params", "latency")
+LITTLE = 0.05  # of a file's operators, outside the delegate: a softmax at the end is not to blame
 
 
 @dataclass(frozen=True)
@@ -192,20 +193,22 @@ def _smaller_student(settings: Settings) -> list[Advice]:
     if settings.image:
         width = settings.of("student.width", 1.0)
         return [_recipe("student.width", f"below the {width:g} of now")]
-    return [
-        _recipe("student.layers", f"fewer than the {settings.of('student.layers')} of now"),
-        _recipe(
-            "student.hidden", "below the teacher's" if settings.of("student.hidden") is None else "below that of now"
-        ),
-    ]
+    found = [_recipe("student.layers", f"fewer than the {settings.of('student.layers')} of now")]
+    if settings.of("student.start") != "layers":  # which are as wide as the teacher's
+        now = settings.of("student.hidden")
+        found.append(
+            _recipe("student.hidden", f"below {'that of the teacher' if now is None else f'the {now} of now'}")
+        )
+    return found
 
 
 def _thinner(settings: Settings) -> list[Advice]:
     """Less to compute."""
     found = []
     if settings.of("prune.size_mb") is None:
-        share = settings.of("prune.macs", 1.0)
-        found.append(_recipe("prune.macs", f"below the {share:g} of now, with prune.recovery_epochs"))
+        goal = next((name for name in GOALS if settings.of(f"prune.{name}", 1.0) < 1), "macs")
+        share = settings.of(f"prune.{goal}", 1.0)
+        found.append(_recipe(f"prune.{goal}", f"below the {share:g} of now, with prune.recovery_epochs"))
     if settings.image:
         found.append(_recipe("image.size", f"below the {settings.of('image.size')} of now"))
     else:
@@ -214,14 +217,21 @@ def _thinner(settings: Settings) -> list[Advice]:
 
 
 def _other_operators(settings: Settings, file: dict[str, Any] | None = None) -> list[Advice]:
-    """Where operators run outside the delegate; of a `file` that has none such, nothing."""
-    operators = file.get("operators") if file else None
-    if file is not None and not (operators and (operators["left_out"] or operators["in_float"])):
+    """Where operators run outside the delegate; of a `file` in which few do, nothing."""
+    if file is not None and _outside(file) <= LITTLE:
         return []
     found = []
     if settings.image and not settings.of("student.adapt", ()):
         found.append(_recipe("student.adapt", "auto trains the student with operators that the target takes"))
     return [*found, _recipe("student.family", f"another than {settings.of('student.family')}")]
+
+
+def _outside(file: dict[str, Any]) -> float:
+    """The share of operators that the delegate leaves out or computes in float."""
+    found = file.get("operators")
+    if not found:
+        return 0.0
+    return sum(kind["count"] for key in ("left_out", "in_float") for kind in found[key]) / found["count"]["value"]
 
 
 def _undecided(check: Check, settings: Settings) -> list[Advice]:

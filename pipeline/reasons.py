@@ -124,14 +124,21 @@ def _bytes(model: Path, file: dict[str, Any]) -> list[str]:
     weights = {weight.name: weight for weight in layer_weights(read_graph(model, file["format"]))}
     largest = sorted(weights.values(), key=lambda weight: (-weight.bytes, weight.name))[:NAMED]
     if largest:
-        named = ", ".join(f"{w.name} ({w.operator}, {short(w.bytes / 1e6)} MB)" for w in largest)
+        named = ", ".join(f"{_short_name(w.name)} ({w.operator}, {short(w.bytes / 1e6)} MB)" for w in largest)
         told.append(f"the largest weights: {named}")
     return told
 
 
+def _short_name(weight: str) -> str:
+    """A weight's name without most of the modules that the TFLite converter puts before it."""
+    fused = [part for part in weight.split(";") if part and not part.isdecimal()]
+    modules = fused[-1].split("/") if fused else [weight]
+    return "/".join(module.rsplit(".", 1)[-1] for module in modules[-3:]) if len(modules) > 1 else modules[0]
+
+
 def _operators(file: dict[str, Any]) -> list[str]:
     """Operators outside the delegate, and where the time goes."""
-    told, found, measured = [], file["operators"], file["measured"]
+    told, found, measured = [], file.get("operators"), file["measured"]  # earlier reports do not tell of operators
     if found:
         left, floats = (_kinds(found[key]) for key in ("left_out", "in_float"))
         if left or floats:
@@ -144,12 +151,12 @@ def _operators(file: dict[str, Any]) -> list[str]:
         if device and device["not_taken"]:
             kinds = {f"{kind['kind']} ({kind['dtype']})": kind["count"] for kind in device["not_taken"]}
             told.append(f"{device['delegate']} does not take, by its table: {listed(kinds, NAMED)}")
-    times = measured["operator_times"] if measured else None
+    times = measured.get("operator_times") if measured else None
     if times:
         total = sum(kind["value"] for kind in times["kinds"])
         dear = [f"{kind['kind']} {kind['value'] / total:.0%}" for kind in times["kinds"][:NAMED] if total]
         told.append(f"the profiled time goes to {', '.join(dear)}")
-    if measured and measured["times_faster_than_float32"]:
+    if measured and measured.get("times_faster_than_float32"):
         told.append(f"{measured['times_faster_than_float32']['value']:.2f} times as fast as its float32 file")
     return told
 

@@ -112,7 +112,8 @@ def _packages(recipe: Recipe) -> "Iterable[Component]":
     from packageurl import PackageURL
 
     names = {name for name, version in library_versions().items() if version != "absent"}
-    for settings in (*recipe.teachers.values(), recipe.student):
+    sources: list[TeacherSettings | StudentSettings] = [*recipe.teachers.values(), recipe.student]
+    for settings in sources:
         references = [settings.weights, settings.model if isinstance(settings, TeacherSettings) else ""]
         names |= {name for name in map(package_of, references) if name}
     names |= {SOURCE_PACKAGES[recipe.data.source]} if recipe.data.source in SOURCE_PACKAGES else set()

@@ -69,7 +69,7 @@ def every_advice() -> set[Advice]:
         for target in ("pixel8", "coral_dev", "android_go", "iphone15"):
             report = made_with(recipe, target)
             for scheme in ("float32", "float16", "int8-dynamic", "int8-static"):
-                file = {"scheme": scheme, "operators": {"left_out": kinds, "in_float": []}}
+                file = {"scheme": scheme, "operators": {"left_out": kinds, "in_float": [], "count": {"value": 20}}}
                 for name in BUDGETS:
                     for stage in STAGES:
                         for passed in (False, None):
@@ -116,6 +116,17 @@ def test_advice_fits_the_stage_and_what_the_recipe_says_already() -> None:
     assert "teacher.epochs" not in advised(missed("accuracy.min", "teacher"), used)
     assert "text.vocabulary" in advised(missed("size_mb", "distill"), text)
     assert advised(missed("latency_ms.p90", None, None), {}) == ["measure.max_runs"]
+    assert "prune.params" in advised(
+        missed("latency_ms.p90", "distill"), {"prune": {"params": 0.5}}
+    )  # one goal at a time
+
+
+def test_operators_are_to_blame_only_where_they_are_many() -> None:
+    late, settings = missed("latency_ms.p90", "distill"), made_with({}, "pixel8")
+    for count, blamed in ((1, False), (4, True)):
+        operators = {"left_out": [{"kind": "softmax", "count": count}], "in_float": [], "count": {"value": 20}}
+        found = advise(late, settings, {"scheme": "int8-static", "operators": operators})
+        assert ("student.adapt" in {advice.setting for advice in found}) is blamed
 
 
 def reasons_of(report: dict[str, Any], **more: Any) -> dict[str, Reason]:
