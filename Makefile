@@ -36,7 +36,7 @@ bench-quick: $(STAMP)
 
 lock: $(STAMP)
 	@.uv/bin/uv pip compile --quiet pyproject.toml \
-		--extra recipes --extra search --extra explain --extra tracking --group dev --universal --python-version 3.11 \
+		--extra recipes --extra search --extra sign --extra explain --extra tracking --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--override requirements/overrides.txt --constraint requirements/constraints.txt -o requirements/lock.txt
 

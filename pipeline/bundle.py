@@ -20,12 +20,14 @@ from pipeline.golden import (
     write_tensors,
 )
 from pipeline.golden_tokens import write_golden_tokens
-from pipeline.integrity import MANIFEST, REPORT, bundle_files, json_text, read_json, verify_bundle
+from pipeline.integrity import MANIFEST, REPORT, SIGNATURE, bundle_files, json_text, read_json, verify_bundle
 from pipeline.recipe import Recipe
 from pipeline.report.card import render_card
 from pipeline.report.html import render_html
-from pipeline.report.record import file_name, without_folders
+from pipeline.report.paths import without_folders
+from pipeline.report.record import file_name
 from pipeline.results import RunResult, TargetFile
+from pipeline.sbom import SBOM, sbom_text
 from pipeline.store import file_sha256
 from pipeline.verdict import Verdict
 from targets.place import named_tools, placed_measure
@@ -57,6 +59,7 @@ def write_bundle(
         (beside / "golden").mkdir(parents=True)
         _write_files(run, profile, beside)
         _write_report(beside, report, verdict)
+        _write_text(beside / SBOM, sbom_text(beside, recipe, profile.id, run.data, CLOCKED))
         _write_text(beside / MANIFEST, json_text(_manifest(run, recipe, profile, report, beside)))
         _swap(beside, folder, old)
     except OSError as error:
@@ -71,14 +74,15 @@ def write_bundle(
 
 
 def rewrite_report(folder: Path, report: dict[str, Any], verdict: Verdict) -> None:
-    """Replaces the report of a bundle, and what shows it, in a copy that is renamed when it is whole.
-    Raises InputError if it can't be written; the bundle is then as it was."""
+    """Replaces the report of a bundle, and what shows it, in a copy that is renamed when it is whole; a
+    signed bundle has to be signed again. Raises InputError if it can't be written; the bundle is then as it was."""
     beside, old = (folder.with_name(f".{folder.name}.{part}") for part in ("part", "old"))
     manifest = read_json(folder / MANIFEST)
     try:
         for leftover in (beside, old):
             shutil.rmtree(leftover, ignore_errors=True)
         shutil.copytree(folder, beside)
+        (beside / SIGNATURE).unlink(missing_ok=True)  # of the manifest that is replaced
         _write_report(beside, report, verdict)
         for name in CLOCKED:
             manifest["files"][name] = {"sha256": file_sha256(beside / name), "bytes": (beside / name).stat().st_size}

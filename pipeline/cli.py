@@ -13,11 +13,11 @@ from pipeline.cli_browser import install_browser_command
 from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
 from pipeline.cli_delegates import targets_check
-from pipeline.cli_emulator import install_emulator_command, refuse_without_baseline, with_instructions
+from pipeline.cli_emulator import install_emulator_command
+from pipeline.cli_gate import gate_command
 from pipeline.cli_measure import bench_command, import_log_command, validate_command
 from pipeline.cli_parts import (
     AsJson,
-    BundleFolder,
     Devices,
     Overrides,
     Quiet,
@@ -27,11 +27,11 @@ from pipeline.cli_parts import (
     print_json,
     settle_libraries,
     show_table,
-    show_verdict,
     verdict_json,
 )
 from pipeline.cli_predict import predict_command
 from pipeline.cli_report import report_command
+from pipeline.cli_sign import keygen_command, sign_command
 from pipeline.cli_try import try_command
 
 if TYPE_CHECKING:
@@ -164,39 +164,11 @@ def search_command(
     return 0 if found.best else 1
 
 
-@app.command("gate", epilog="Example: edgepress gate artifacts/digits-mobilenet/pixel8 --baseline released/pixel8")
-@answers
-def gate_command(
-    bundle: BundleFolder,
-    baseline: Annotated[Path | None, typer.Option(help="An earlier bundle: regressions against it fail.")] = None,
-    emulate: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--emulate", help="With --baseline: more instructions on this target's or core's emulation fail too."
-        ),
-    ] = None,
-    predict: Annotated[
-        bool, typer.Option("--predict", help="Holds latency budgets against predictions, if the profile allows it.")
-    ] = False,
-    as_json: AsJson = False,
-) -> int:
-    """Checks a bundle's hashes and decides from its report: exit 0 or 1."""
-    from pipeline.gate import check_bundle
-
-    if emulate:
-        refuse_without_baseline(baseline)
-    verdict = check_bundle(bundle, baseline)
-    if emulate and baseline:
-        verdict = with_instructions(verdict, bundle, baseline, emulate, quiet=as_json)
-    if predict:
-        from pipeline.cli_prediction import gate_by_prediction
-
-        verdict = gate_by_prediction(verdict, bundle, quiet=as_json)
-    if as_json:
-        print_json(verdict_json(verdict))
-    else:
-        show_verdict(verdict)
-    return 0 if verdict.passed else 1
+app.command("gate", epilog="Example: edgepress gate artifacts/digits-mobilenet/pixel8 --baseline git:main --explain")(
+    gate_command
+)
+app.command("keygen", epilog="Example: edgepress keygen release.key")(keygen_command)
+app.command("sign", epilog="Example: edgepress sign artifacts/digits-mobilenet/pixel8 --key release.key")(sign_command)
 
 
 app.command("try", epilog="Example: edgepress try artifacts/digits-mobilenet/pixel8 --open")(try_command)

@@ -75,7 +75,7 @@ def show_instructions(file: Path, target: str, as_json: bool) -> None:
         )
 
 
-def refuse_without_baseline(baseline: Path | None) -> None:
+def refuse_without_baseline(baseline: str | None) -> None:
     """Raises InputError where there is nothing to hold instruction counts against."""
     from pipeline.errors import InputError
 

@@ -47,16 +47,18 @@ def decide(report: dict[str, Any]) -> Verdict:
     return Verdict(tuple(checks))
 
 
-def check_bundle(folder: Path, baseline: Path | None = None) -> Verdict:
-    """The verdict on a bundle whose files are proven to be those that were written; with a `baseline` bundle, its
-    regressions too. Raises InputError that names the file which is changed, missing or not the bundle's."""
+def check_bundle(folder: Path, baseline: dict[str, Any] | None = None) -> Verdict:
+    """The verdict on a bundle whose files are proven to be those that were written; with the report of a `baseline`,
+    its regressions too. Raises InputError that names the file which is changed, missing or not the bundle's."""
     verify_bundle(folder)
     report = read_json(folder / REPORT)
     verdict = decide(report)
     if baseline is None:
         return verdict
-    verify_bundle(baseline)
-    return Verdict((*verdict.checks, *compare_with_baseline(report, read_json(baseline / REPORT))))
+    try:
+        return Verdict((*verdict.checks, *compare_with_baseline(report, baseline)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"baseline: no whole report, nothing to compare with ({error!r}); give another") from None
 
 
 def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:

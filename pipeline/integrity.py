@@ -10,12 +10,18 @@ from pipeline.store import file_sha256
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
+SIGNATURE = "manifest.json.minisig"  # of the manifest, where the bundle is signed (`pipeline.signature`)
+
+# What Git LFS keeps in a repository in the place of a large file.
+# Source: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/\S+\n(?:[^\n]+\n)*?oid sha256:([0-9a-f]{64})\n")
+_LONGEST_POINTER = 1024  # bytes, by the specification
 
 
 def bundle_files(folder: Path) -> list[str]:
-    """Relative names, with forward slashes, of every file in `folder` but the manifest; sorted."""
+    """Relative names, with forward slashes, of every file in `folder` but the manifest and its signature; sorted."""
     found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted({path.relative_to(folder).as_posix() for path in found} - {MANIFEST})
+    return sorted({path.relative_to(folder).as_posix() for path in found} - {MANIFEST, SIGNATURE})
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -27,14 +33,16 @@ def read_json(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{file}: can't be read: {error.strerror or error}") from None
     except ValueError as error:
+        _refuse_pointer(file)
         raise InputError(f"{file}: not valid JSON ({error}); the bundle is damaged, make it anew") from None
     if not isinstance(content, dict):
         raise InputError(f"{file}: found {type(content).__name__}, expected a JSON object")
     return content
 
 
-def verify_bundle(folder: Path) -> dict[str, Any]:
-    """The manifest of the bundle in `folder`, every file of which has the SHA-256 that the manifest gives.
+def verify_bundle(folder: Path, *, pointers: bool = False) -> dict[str, Any]:
+    """The manifest of the bundle in `folder`, every file of which has the SHA-256 that the manifest gives; with
+    `pointers`, a Git LFS pointer to the file will do.
 
     Raises InputError that names the first file that is changed, missing or not in the manifest.
     """
@@ -51,12 +59,27 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / name}: not in the bundle's manifest; remove it")
     for name in found:
         expected = listed[name].get("sha256") if isinstance(listed[name], dict) else None
-        if file_sha256(folder / name) != expected:
-            raise InputError(
-                f"{folder / name}: changed since the bundle was written (its SHA-256 is not the manifest's); "
-                "copy the bundle again or make it again"
-            )
+        if file_sha256(folder / name) == expected or (pointers and pointer_sha256(folder / name) == expected):
+            continue
+        if expected is not None:
+            _refuse_pointer(folder / name)
+        raise InputError(
+            f"{folder / name}: changed since the bundle was written (its SHA-256 is not the manifest's); "
+            "copy the bundle again or make it again"
+        )
     return manifest
+
+
+def pointer_sha256(file: Path) -> str | None:
+    """Of the file that a Git LFS pointer stands for; None where `file` is no pointer."""
+    with file.open("rb") as stream:
+        found = _POINTER.match(stream.read(_LONGEST_POINTER))
+    return found[1].decode() if found else None
+
+
+def _refuse_pointer(file: Path) -> None:
+    if pointer_sha256(file) is not None:
+        raise InputError(f"{file}: a Git LFS pointer, not the file itself; git lfs pull brings it")
 
 
 # An array of numbers over several lines. Only json.dumps's own layout has a line break there: in a string it is \n.

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from pipeline.errors import InputError
 from pipeline.settings.data import DataSettings, ImageInput, TextInput
 from pipeline.settings.distill import DistillSettings, Ramp
+from pipeline.settings.licences import LicenceSettings
 from pipeline.settings.peers import Peers
 from pipeline.settings.prune import PruneSettings
 from pipeline.settings.release import CalibrationSettings, ExplainSettings, QuantizeSettings
@@ -49,6 +50,7 @@ class Recipe(Strict):
     explain: ExplainSettings | None = None  # None: nobody asks why
     budgets: Budgets = Budgets()
     peers: Peers = ()  # to which the report holds what was made
+    licences: LicenceSettings = LicenceSettings()
     search: SearchSettings = SearchSettings()
 
     @model_validator(mode="before")

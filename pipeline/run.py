@@ -32,6 +32,7 @@ from pipeline.pruned import prune_for
 from pipeline.recipe import Recipe
 from pipeline.release import Release, release
 from pipeline.results import NetworkResult, PreparedData
+from pipeline.sbom import require_cyclonedx
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
@@ -56,6 +57,7 @@ def run(plan: Plan, out: Path, reporter: Reporter, *, latency: bool = True) -> l
         raise InputError("prune.latency needs the clock: run without --no-latency, or prune by macs or params")
     if latency and any(target.emulated for target in plan.targets):
         refuse_unready()
+    require_cyclonedx()
     with _only_run_in(out):
         refuse_unfit(recipe.compute)
         curves = track(recipe.tracking, recipe.name, out, reporter) if scale.first() else None

@@ -19,6 +19,7 @@ def render_card(report: dict[str, Any], verdict: Verdict) -> str:
         _use(report),
         "## Data",
         _data(report),
+        *_licences(report),
         "## Accuracy",
         _accuracy(report),
         "## Groups and calibration",
@@ -73,6 +74,23 @@ def _data(report: dict[str, Any]) -> str:
     if report["task"] == "text-classification":
         lines.insert(3, f"- Texts cut to the sequence length: {data['truncated_texts']['value']:,}")
     return "\n".join(map(_text, lines))
+
+
+def _licences(report: dict[str, Any]) -> list[str]:
+    """Nothing of a report that was made before licences stood in it."""
+    found = report.get("licences")
+    if not found:
+        return []
+    rows = [("of", "name", "licence", "stated by")]
+    rows += [(row["what"], row["name"], row["licence"] or "unknown", row["stated_by"] or "nobody") for row in found]
+    unknown = [row["what"] for row in found if row["licence"] is None]
+    lines = [_table(rows)]
+    if unknown:
+        lines.append(
+            f"Unknown: {', '.join(dict.fromkeys(unknown))}. Find out before you ship, and say it under `licences` in "
+            "the recipe."
+        )
+    return ["## Licences", "\n\n".join(lines)]
 
 
 def _accuracy(report: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from calibration.manifest import read_manifest
 from pipeline import __version__
+from pipeline.licences import licence_rows
 from pipeline.metrics import agreement
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
@@ -25,6 +26,7 @@ from pipeline.report.figures import COUNTED, ROLES, accuracy_figure, confusion, 
 from pipeline.report.latency import latency_figures, latency_notes
 from pipeline.report.layers import float_layer_costs, mixed_notes, mixed_precision, sensitivity
 from pipeline.report.operators import operator_times, operators
+from pipeline.report.paths import without_folders
 from pipeline.report.peers import peers
 from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
 from pipeline.results import (
@@ -36,7 +38,6 @@ from pipeline.results import (
     TargetFile,
     vocabulary_size,
 )
-from pipeline.settings.teacher import FILE_FORMATS, STORED
 from pipeline.slow import not_faster
 from pipeline.store import library_versions
 from targets.machine import describe_machine
@@ -63,7 +64,8 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
             "form_factor": profile.form_factor,
             "profile_from": profile.provenance.kind,
         },
-        "data": _data(run.data),
+        "data": _data(run.data, recipe.licences.data),
+        "licences": licence_rows(recipe, run.data),
         "teacher_onnx_size": figure(run.teacher_onnx_bytes, "bytes", COUNTED),
         "networks": networks,
         "pruning": pruning(run, recipe.prune),
@@ -114,10 +116,10 @@ def _network(result: NetworkResult, student: NetworkResult) -> dict[str, Any]:
     }
 
 
-def _data(data: PreparedData) -> dict[str, Any]:
+def _data(data: PreparedData, stated: str | None) -> dict[str, Any]:
     return {
         "source": data.source,
-        "licence": data.licence,
+        "licence": stated or data.licence,
         "content_sha256": data.content_sha256,
         "labels": list(data.labels),
         "counts": data.counts,
@@ -289,17 +291,3 @@ def _provenance(recipe: Recipe, profile: Profile) -> dict[str, Any]:
         "recipe": without_folders(recipe.model_dump(mode="json", by_alias=True)),
         "profile": profile.for_reports(),
     }
-
-
-def without_folders(value: Any) -> Any:
-    """Absolute paths cut to their last part: where a file lay on the machine that made it is nobody's business."""
-    if isinstance(value, dict):
-        return {key: without_folders(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_folders(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    start, colon, path = value.partition(":")  # as in onnx:/folder/file
-    if start not in (*FILE_FORMATS, STORED):
-        start, colon, path = "", "", value
-    return f"{start}{colon}{Path(path).name}" if Path(path).is_absolute() else value

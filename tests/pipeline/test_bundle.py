@@ -245,7 +245,7 @@ def test_the_gate_decides_from_the_bundle_as_it_did_in_the_run(run: RunResult, t
 
 
 def test_a_baseline_bundle_adds_its_regressions(run: RunResult, digits: PreparedData, tmp_path: Path) -> None:
-    before = write(run, tmp_path / "before")
+    before = content(write(run, tmp_path / "before") / "report.json")
     assert check_bundle(write(run, tmp_path / "same"), before).passed
     larger = replace(run.files[0], export=replace(run.files[0].export, bytes=2 * run.files[0].export.bytes))
     verdict = check_bundle(write(replace(run, files=(larger,)), tmp_path / "larger"), before)

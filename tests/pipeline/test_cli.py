@@ -20,6 +20,8 @@ COMMANDS = [
     "run",
     "plan",
     "gate",
+    "keygen",
+    "sign",
     "compare",
     "report",
     "predict",
