@@ -100,7 +100,7 @@ def latencies(report: dict[str, Any], name: str) -> Drawing | None:
         if peer["latency"]:
             ms = peer["latency"]["value"]
             rows.append(Row(peer["name"], f"{short(ms)} ms", ms, MUTED, hollow=True))
-    ends = [end for row in rows for end in (row.value, row.low, row.high, row.limit) if end]
+    ends = [end for row in rows for end in (row.value, row.low, row.high, row.limit) if end] or [1.0]
 
     def draw(axes: Axes) -> None:
         wide = max(ends) > APART * min(ends)

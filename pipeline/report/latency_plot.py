@@ -21,7 +21,8 @@ def distribution(files: list[dict[str, Any]], name: str) -> Drawing:
     curves = [(file, np.sort(np.array(file["measured"]["samples"]["values"]))) for file in files]
     left = min(float(samples[0]) for _, samples in curves)
     right = max(float(np.quantile(samples, 0.99)) for _, samples in curves)
-    wide = right > WIDE * left
+    wide = 0 < WIDE * left < right
+    room = 0.06 * (right - left) or 0.1 * right or 1.0  # where all runs took the same time
 
     def draw(axes: Axes) -> None:
         for level in LEVELS[:2]:
@@ -37,7 +38,7 @@ def distribution(files: list[dict[str, Any]], name: str) -> Drawing:
         if wide:
             powers_of_ten(axes, left, right)
         else:
-            axes.set_xlim(left - 0.06 * (right - left), right + 0.06 * (right - left))
+            axes.set_xlim(left - room, right + room)
         axes.set_ylim(0, 101)
         axes.set_yticks([0, *LEVELS[:2], 100])
         axes.set_xlabel(f"ms of one inference, up to p99{SCALE if wide else ''}")

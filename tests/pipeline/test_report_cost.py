@@ -1,6 +1,7 @@
 """Size and latency on the page: beside the peers that the recipe names, with intervals, and where each was found."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,12 @@ def test_the_distribution_tells_its_percentiles(run: RunResult) -> None:
     alt = distribution([file], "d").alt
     assert f"50% of the runs within {np.percentile(samples, 50):.3g} ms" in alt
     assert f"99% of the runs within {np.percentile(samples, 99):.3g} ms" in alt
+
+
+@pytest.mark.parametrize("values", [[1.5], [0.0, 0.0], [2.0, 2.0, 2.0]])
+def test_runs_without_any_spread_are_drawn(run: RunResult, values: list[float]) -> None:
+    file = named(report_of(run), TFLITE)
+    file["measured"]["samples"]["values"] = values
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert f"90% of the runs within {values[0]:.3g} ms" in distribution([file], "d").alt
