@@ -50,6 +50,7 @@ SCHEMES = {
 SAMPLES = 500
 FEWEST = 200
 SHORT = 20
+PREPARED = "as prepared"
 RUNTIMES: dict[str, RuntimeName] = {"onnx": "onnxruntime", "tflite": "litert"}
 
 
@@ -120,7 +121,7 @@ def by_clients(
     found = [in_page(place, runtime, data, rows, scores)]
     if file["format"] == "tflite":
         agreement = agreement_in_mediapipe(place, recipe.task, client_samples(data, rows), scores)
-        found.append({**asdict(agreement), "share": agreement.share, "input": "as prepared"})
+        found.append({**asdict(agreement), "share": agreement.share, "input": PREPARED})
         pictures = originals(recipe, data, rows) if recipe.task == "image-classification" else None
         if pictures and agreement.refused is None:
             agreement = agreement_in_mediapipe(place, recipe.task, pictures, scores)
@@ -143,11 +144,11 @@ def in_page(
     try:
         outputs = BrowserRunner().run(file, options, [feeds(specs.inputs, data, int(row)) for row in rows])
     except TargetError as error:
-        return {**found, "agreed": 0, "refused": str(error), "share": None, "input": "as prepared"}
+        return {**found, "agreed": 0, "refused": str(error), "share": None, "input": PREPARED}
     theirs = np.stack([specs.outputs[0].dequantize(output[0]).reshape(-1) for output in outputs])
     best = theirs.argmax(axis=1)
     agreed = int((scores[np.arange(len(best)), best] == scores.max(axis=1)).sum())
-    return {**found, "agreed": agreed, "refused": None, "share": agreed / len(rows), "input": "as prepared"}
+    return {**found, "agreed": agreed, "refused": None, "share": agreed / len(rows), "input": PREPARED}
 
 
 def originals(recipe: Recipe, data: PreparedData, rows: np.ndarray) -> list[np.ndarray]:
@@ -200,13 +201,14 @@ def main() -> None:
         wanted = SHORT if options.quick else SAMPLES
         figures = [look(recipe, bundle, wanted, folder) for recipe, bundle in bundles]
     runs = [run for bundle in figures for run in bundle["clients"] if run["refused"] is None]
+    same = [run for run in runs if run["input"] == PREPARED]  # what MediaPipe's own resizing costs has no bar
     refused = [run for bundle in figures for run in bundle["clients"] if run["refused"] is not None]
     # int8 inputs: no client's image task has them, and files say so in their notes.
     unexpected = [run for run in refused if "INT8" not in run["refused"]]
     golden = [file for bundle in figures for file in bundle["golden_in_browser"] if file["refused"] is None]
     tokens = [bundle["golden_tokens"]["other_in_browser"] for bundle in figures if bundle["golden_tokens"]]
     bars = [
-        Bar("clients: least agreement with our validation of the file", min(run["share"] for run in runs), ">=", 0.99),
+        Bar("clients: least agreement with our validation of the file", min(run["share"] for run in same), ">=", 0.99),
         Bar("clients: fewest test samples of a file", min(run["samples"] for run in runs), ">=", FEWEST),
         Bar("clients: files refused, but for 8-bit signed inputs", len(unexpected), "==", 0),
         Bar("browser: files whose golden labels are other than in Python",
