@@ -20,6 +20,9 @@ from pipeline.cli_emulator import (
     show_instructions,
     with_instructions,
 )
+from pipeline.cli_history import history_command
+from pipeline.cli_init import init_command
+from pipeline.cli_monitor import monitor_command
 from pipeline.cli_parts import (
     AsJson,
     Device,
@@ -33,6 +36,7 @@ from pipeline.cli_parts import (
     settle_libraries,
     show_table,
 )
+from pipeline.completion import log_formats, target_names
 
 if TYPE_CHECKING:
     from pipeline.gate import Verdict
@@ -55,8 +59,16 @@ app.add_typer(cache_app, name="cache")
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle, a folder.", metavar="BUNDLE")]
 TargetNames = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", help="A ready target or a .yaml profile; more than once for several."),
+    typer.Option(
+        "--target",
+        "-t",
+        help="A ready target or a .yaml profile; more than once for several.",
+        autocompletion=target_names,
+    ),
 ]
+
+
+app.command("init", epilog="Example: edgepress init photos my-recipe.yaml --target pixel8")(init_command)
 
 
 @app.command(
@@ -123,7 +135,13 @@ def plan_command(
 def search_command(
     recipe: RecipeFile,
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="One target; the first of the recipe's if none is named.")
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            help="One target; the first of the recipe's if none is named.",
+            autocompletion=target_names,
+        ),
     ] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials there are to be, those made before too.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Begins no trial after so long.")] = None,
@@ -206,6 +224,12 @@ app.command(
     epilog="Example: edgepress compare artifacts/digits-mobilenet/pixel8 artifacts/digits-small/pixel8",
 )(compare_command)
 
+app.command("history", epilog="Example: edgepress history released --html history.html")(history_command)
+
+app.command("monitor", epilog="Example: edgepress monitor artifacts/digits-mobilenet/pixel8 --observed field.csv")(
+    monitor_command
+)
+
 
 @app.command(
     "import-log",
@@ -215,7 +239,7 @@ app.command(
 def import_log_command(
     bundle: BundleFolder,
     log: Annotated[Path, typer.Argument(help="What a tool, an app or a device farm wrote.", metavar="LOG")],
-    form: Annotated[str, typer.Option("--format", help="benchmark-model, perf-test, logcat, ai-hub or csv.")],
+    form: Annotated[str, typer.Option("--format", help="benchmark-model, perf-test, logcat, ai-hub or csv.", autocompletion=log_formats)],
     file: Annotated[str | None, typer.Option(help="The bundle's file that it is of, if it does not tell.")] = None,
     machine: Annotated[str | None, typer.Option(help="What was measured on, in words.")] = None,
     as_json: AsJson = False,
@@ -273,7 +297,9 @@ def validate_command(
 @answers
 def bench_command(
     files: Annotated[list[Path], typer.Argument(help="A .onnx or .tflite file, or two.", metavar="FILE [OTHER]")],
-    target: Annotated[str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.")] = "host",
+    target: Annotated[
+        str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.", autocompletion=target_names)
+    ] = "host",
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
     device: Device = None,
     tool: ToolPaths = None,
@@ -351,7 +377,8 @@ def targets_list(as_json: AsJson = False) -> None:
 @targets_app.command("show", epilog="Example: edgepress targets show rpi4")
 @answers
 def targets_show(
-    name: Annotated[str, typer.Argument(help="A target or a .yaml file.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A target or a .yaml file.", autocompletion=target_names)],
+    as_json: AsJson = False
 ) -> None:
     """Shows a target's profile in full."""
     from targets.profile import load_profile
@@ -382,7 +409,7 @@ targets_app.command("install-browser", epilog="Example: edgepress targets instal
 @answers
 def doctor_command(as_json: AsJson = False) -> int:
     """Says what this machine has: versions, cores, instruction sets, runtimes, extras, and what to install."""
-    from pipeline.doctor import examine
+    from pipeline.doctor import examine, onward
 
     findings = examine()
     if as_json:
@@ -391,6 +418,7 @@ def doctor_command(as_json: AsJson = False) -> int:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         show_table(("", "found", "to do"), [(f.name, f.found, f.advice or "") for f in findings])
+        print("\n".join(onward(findings)))
     return 0 if all(finding.ok or not finding.needed for finding in findings) else 1
 
 

@@ -10,7 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE")]
+from pipeline.completion import yaml_files
+
+RecipeFile = Annotated[
+    Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE", autocompletion=yaml_files)
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")
 ]

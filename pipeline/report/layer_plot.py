@@ -10,7 +10,10 @@ from pipeline.words import short
 DRAWN = 40  # layers: of more the dearest
 NAMED = 34  # characters of a layer's label
 # The page's light colours, for a file that no page gives any.
-COLOURS = {"ink": "#191c24", "muted": "#5d6575", "grid": "#d9dde6", "card": "#ffffff", "series-0": "#3568d4"}
+COLOURS = {
+    "ink": "#191c24", "muted": "#5d6575", "grid": "#d9dde6", "card": "#ffffff", "bad": "#c2353a", "series-0": "#3568d4",
+    "series-1": "#d9772b",
+}  # fmt: skip
 
 
 def short_layer(layer: dict[str, Any]) -> str:
