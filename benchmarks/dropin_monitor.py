@@ -1,8 +1,8 @@
 """False alarms of `edgepress monitor` on simulated logs without drift, and how many inferences it takes to find drifts
 of several sizes.
 
-Labels, confidences and latencies are drawn anew for each trial, those of the test set too: a real bundle's reference is a
-sample as well. A log is looked at once, at one length; for delays it grows until the first alarm.
+Labels, confidences and latencies are drawn anew for each trial, those of the test set too: a real bundle's reference
+is a sample as well. A log is looked at once, at one length; for delays it grows until the first alarm.
 """
 
 from collections.abc import Callable
@@ -109,7 +109,12 @@ def main() -> None:
     bars = [
         Bar("monitor: most false alarms, share of logs without drift", max(without.values()), "<=", BUDGET_OF_ALARMS),
         *(
-            Bar(f"monitor: {name}, inferences until found (90% of trials)", found[name]["inferences_p90"] or 1e9, "<=", 1000)
+            Bar(
+                f"monitor: {name}, inferences until found (90% of trials)",
+                found[name]["inferences_p90"] or 1e9,
+                "<=",
+                1000,
+            )
             for name in CLEAR
         ),
     ]

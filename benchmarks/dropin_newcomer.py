@@ -8,8 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from benchmarks.record import Bar, asked, edgepress, kept_or_scratch, write_result
 from pipeline.data.sources import open_source
 from pipeline.settings.data import DataSettings
@@ -71,7 +69,9 @@ def main() -> None:
     with kept_or_scratch(options.keep) as folder:
         found = started_and_run(folder, options.quick)
     bars = [
-        Bar("newcomer: seconds from `edgepress init` on 1,000 pictures to a gated bundle", found["seconds"], "<=", MOST),
+        Bar(
+            "newcomer: seconds from `edgepress init` on 1,000 pictures to a gated bundle", found["seconds"], "<=", MOST
+        ),
         Bar("newcomer: targets with a bundle", len(found["targets"]), ">=", 2),
     ]
     write_result("dropin-newcomer", found, bars, options.quick)

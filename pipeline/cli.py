@@ -239,7 +239,10 @@ app.command("monitor", epilog="Example: edgepress monitor artifacts/digits-mobil
 def import_log_command(
     bundle: BundleFolder,
     log: Annotated[Path, typer.Argument(help="What a tool, an app or a device farm wrote.", metavar="LOG")],
-    form: Annotated[str, typer.Option("--format", help="benchmark-model, perf-test, logcat, ai-hub or csv.", autocompletion=log_formats)],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="benchmark-model, perf-test, logcat, ai-hub or csv.", autocompletion=log_formats),
+    ],
     file: Annotated[str | None, typer.Option(help="The bundle's file that it is of, if it does not tell.")] = None,
     machine: Annotated[str | None, typer.Option(help="What was measured on, in words.")] = None,
     as_json: AsJson = False,
@@ -378,7 +381,7 @@ def targets_list(as_json: AsJson = False) -> None:
 @answers
 def targets_show(
     name: Annotated[str, typer.Argument(help="A target or a .yaml file.", autocompletion=target_names)],
-    as_json: AsJson = False
+    as_json: AsJson = False,
 ) -> None:
     """Shows a target's profile in full."""
     from targets.profile import load_profile

@@ -20,7 +20,9 @@ NOTHING = "-"  # what a person answers to a question that may be left open
 def init_command(
     data: Annotated[
         Path | None,
-        typer.Argument(help="A folder of pictures, one sub-folder a class, or a .csv, .tsv or .parquet.", metavar="DATA"),
+        typer.Argument(
+            help="A folder of pictures, one sub-folder a class, or a .csv, .tsv or .parquet.", metavar="DATA"
+        ),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Argument(help="The file to write; NAME.yaml if left out.", metavar="[RECIPE]")
@@ -88,7 +90,9 @@ def _asked(data: Path | None, wishes: "Wishes", mirror: bool | None) -> "tuple[P
     from targets.profile import load_profile, profile_names
 
     if data is None:
-        data = Path(_ask("Your data, a folder of pictures or a table of texts", None, lambda answer: is_table(Path(answer))))
+        data = Path(
+            _ask("Your data, a folder of pictures or a table of texts", None, lambda answer: is_table(Path(answer)))
+        )
     if wishes.name is None:
         wishes = replace(wishes, name=_ask("Name of the recipe", recipe_name(data), check_name))
     if not wishes.targets:

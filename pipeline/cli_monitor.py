@@ -26,8 +26,8 @@ def monitor_command(
     ] = 0.01,
     as_json: AsJson = False,
 ) -> int:
-    """Compares labels, confidence and latency seen in the field with the bundle's reference: exit 0 without drift, 1 with
-    drift and what to do about it."""
+    """Compares labels, confidence and latency seen in the field with the bundle's reference: exit 0 without drift, 1
+    with drift and what to do about it."""
     from pipeline.monitoring.monitor import monitor
 
     found = monitor(bundle, observed, file, reference, last, significance)

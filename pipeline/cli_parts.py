@@ -12,9 +12,7 @@ import typer
 
 from pipeline.completion import yaml_files
 
-RecipeFile = Annotated[
-    Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE", autocompletion=yaml_files)
-]
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE", autocompletion=yaml_files)]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")
 ]

@@ -31,6 +31,5 @@ def yaml_files(incomplete: str) -> list[str]:
     return [name for name in shown if name.startswith(incomplete.removeprefix("./"))]
 
 
-
 def log_formats(incomplete: str) -> list[str]:
     return [name for name in LOG_FORMATS if name.startswith(incomplete)]

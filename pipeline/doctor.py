@@ -79,7 +79,9 @@ def onward(findings: Sequence[Finding]) -> list[str]:
     if lacking:
         told = "; ".join(f"{finding.name}: {finding.advice}" for finding in lacking)
         return [f"The main job lacks {len(lacking)} of what it needs. {told}"]
-    lines = ["The main job has what it needs. Next: edgepress init DATA, or edgepress run recipes/digits-mobilenet.yaml"]
+    lines = [
+        "The main job has what it needs. Next: edgepress init DATA, or edgepress run recipes/digits-mobilenet.yaml"
+    ]
     extras = [found[1] for finding in findings if not finding.ok and (found := EXTRA.search(finding.advice or ""))]
     if extras:
         lines.append(f"Extras that are absent, at once: pip install 'edgepress[{','.join(dict.fromkeys(extras))}]'")
@@ -88,7 +90,11 @@ def onward(findings: Sequence[Finding]) -> list[str]:
 
 def _enough_memory(megabytes: int) -> tuple[bool, bool, str | None]:
     enough = megabytes >= 4000
-    return enough, False, None if enough else "less than the 4 GB that the digits recipe may take: lower its batch sizes (--set)"
+    return (
+        enough,
+        False,
+        None if enough else "less than the 4 GB that the digits recipe may take: lower its batch sizes (--set)",
+    )
 
 
 def _package(distribution: str, module: str, needed: bool, purpose: str, install: str) -> Finding:

@@ -83,7 +83,8 @@ class _Found:
 
 
 def read_history(places: Sequence[Path], under: Path, by_time: bool = False) -> History:
-    """The bundles below `places`, folders in the order given, or of the recipes whose files `places` are, below `under`.
+    """The bundles below `places`, folders in the order given, or of the recipes whose files `places` are, below
+    `under`.
 
     Versions stand in the order of their folders' names, numbers in them as numbers, or of their manifests' times with
     `by_time`. A bundle that was changed since it was written is left out, and noted. Raises InputError where none is
@@ -160,9 +161,7 @@ def _series(recipe: str, target: str, bundles: Sequence[_Found]) -> Series:
     for place, (label, bundle) in enumerate(zip(labels, bundles, strict=True)):
         before = bundles[place - 1] if place else None
         versions.append(
-            Version(
-                label, str(bundle.folder), bundle.passed, _files(bundle, before), _changes(bundle, before)
-            )  # fmt: skip
+            Version(label, str(bundle.folder), bundle.passed, _files(bundle, before), _changes(bundle, before))
         )
     return Series(recipe, target, tuple(versions))
 
@@ -172,8 +171,8 @@ def _labels(folders: Sequence[Path], common: set[str]) -> list[str]:
     paths = [folder.resolve().parts for folder in folders]
     if len(paths) == 1:
         return [next((part for part in reversed(paths[0]) if part not in common), folders[0].name)]
-    shared = os.path.commonprefix(paths)
-    rest = [path[len(shared) :] for path in paths]
+    shared = len(Path(os.path.commonpath(folders)).resolve().parts)
+    rest = [path[shared:] for path in paths]
     short = ["/".join(part for part in path if part not in common) for path in rest]
     if all(short) and len(set(short)) == len(short):
         return short
@@ -190,9 +189,15 @@ def _files(bundle: _Found, before: _Found | None) -> tuple[FileFigures, ...]:
         difference = None if other is None else accuracy_difference(accuracy, other["accuracy"])
         figures.append(
             FileFigures(
-                file["name"], file["format"], accuracy["value"], accuracy["low"], accuracy["high"], difference,
-                file["size"]["value"], _latency(file["measured"]),
-            )  # fmt: skip
+                file["name"],
+                file["format"],
+                accuracy["value"],
+                accuracy["low"],
+                accuracy["high"],
+                difference,
+                file["size"]["value"],
+                _latency(file["measured"]),
+            )
         )
     return tuple(figures)
 
@@ -208,9 +213,12 @@ def _latency(measured: dict[str, Any] | None) -> Latency | None:
         return None
     interval = p90_interval(measured)
     return Latency(
-        measured["latency"]["p90"]["value"], interval.low, interval.high, measured["source"],
+        measured["latency"]["p90"]["value"],
+        interval.low,
+        interval.high,
+        measured["source"],
         (measured["machine"], measured["source"], measured["threads"]),
-    )  # fmt: skip
+    )
 
 
 def _changes(bundle: _Found, before: _Found | None) -> tuple[Change, ...]:

@@ -52,7 +52,9 @@ def confidence_test(reference: np.ndarray, observed: np.ndarray) -> DriftTest:
     before, now = np.repeat(steps, reference), np.repeat(steps, observed)
     found = ks_2samp(before, now, method="asymp")
     text = f"mean {before.mean() / STEPS:.3f} in the reference, {now.mean() / STEPS:.3f} in the field"
-    return DriftTest("confidence", "Kolmogorov-Smirnov", float(found.statistic), "D", MOVED, float(found.pvalue), False, text)
+    return DriftTest(
+        "confidence", "Kolmogorov-Smirnov", float(found.statistic), "D", MOVED, float(found.pvalue), False, text
+    )
 
 
 def latency_test(reference: np.ndarray, observed: np.ndarray) -> DriftTest:

@@ -22,7 +22,7 @@ from pipeline.monitoring.drift import (
     latency_test,
 )
 from pipeline.monitoring.log import Observed, read_observed
-from pipeline.monitoring.reference import STEPS, confidence_counts, read_reference
+from pipeline.monitoring.reference import confidence_counts, read_reference
 from targets.latency import PERCENTILES
 
 PARTS = 10  # of a log, over which its course is told
@@ -101,7 +101,10 @@ def monitor(
         seen = seen if last is None else seen.part(slice(-last, None))
         if reference is not None:
             earlier = read_observed(reference, labels, tuple(shipped), name)
-            counts, confidence = np.bincount(earlier.labels, minlength=len(labels)), confidence_counts(earlier.confidence)
+            counts, confidence = (
+                np.bincount(earlier.labels, minlength=len(labels)),
+                confidence_counts(earlier.confidence),
+            )
             times, untimed = earlier.ms, None
         else:
             counts, confidence = read_reference(folder, name)
@@ -149,8 +152,8 @@ def _times(file: dict[str, Any], target: str) -> tuple[np.ndarray | None, str | 
     if measured["source"] == "device" or (measured["source"] == "host" and target == "host"):
         return np.array(measured["samples"]["values"]), None
     return None, (
-        f"latency: the bundle's is of another machine ({measured['source']}), so that only its budgets are held against "
-        "the field's; `edgepress import-log` puts the device's own into the bundle"
+        f"latency: the bundle's is of another machine ({measured['source']}), so that only its budgets are held "
+        "against the field's; `edgepress import-log` puts the device's own into the bundle"
     )
 
 
@@ -162,14 +165,15 @@ def advice(
     said = []
     if {"labels", "confidence"} <= drifted:
         said.append(
-            "Distil again: what the app sees is no longer what the student learnt from. Collect samples from the field, "
-            "name them under distill.transfer (the teacher labels them), and label some hundred by hand for the test set"
+            "Distil again: what the app sees is no longer what the student learnt from. Collect samples from the "
+            "field, name them under distill.transfer (the teacher labels them), and label some hundred by hand for the "
+            "test set"
         )
     elif "confidence" in drifted:
         said.append(
             "First make sure that the app feeds the model as before: `edgepress validate` on the device, then a golden "
-            "input through the app's own preprocessing. If it does, inputs have changed: distil again with samples from "
-            "the field under distill.transfer"
+            "input through the app's own preprocessing. If it does, inputs have changed: distil again with samples "
+            "from the field under distill.transfer"
         )
     elif "labels" in drifted:
         said.append(
@@ -179,8 +183,8 @@ def advice(
         )
     if any(name.startswith("latency") for name in drifted):
         said.append(
-            "Latency is the app's or the device's: look at threads, delegate and heat (`edgepress bench --device`), and "
-            "put the device's figures into the bundle (`edgepress import-log`) so that the gate sees them"
+            "Latency is the app's or the device's: look at threads, delegate and heat (`edgepress bench --device`), "
+            "and put the device's figures into the bundle (`edgepress import-log`) so that the gate sees them"
         )
     return tuple(said or [_nothing(int(reference.sum()), inferences, significance)])
 
@@ -189,8 +193,8 @@ def _nothing(reference: int, inferences: int, significance: float) -> str:
     needed = inferences_needed(reference, significance)
     if not isfinite(needed):
         return (
-            f"No drift found, and {reference:,} test samples are too few to show that a tenth of the confidences moved: "
-            "keep a longer log of a good week as --reference"
+            f"No drift found, and {reference:,} test samples are too few to show that a tenth of the confidences "
+            "moved: keep a longer log of a good week as --reference"
         )
     if inferences < needed:
         return f"No drift found; {needed:,.0f} inferences would show that {MOVED:.0%} of the confidences moved: go on"

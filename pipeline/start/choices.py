@@ -6,8 +6,8 @@ Numbers of steps, batches and learning rates are those of the ready recipes, whi
 from dataclasses import dataclass
 from math import ceil
 
-from pipeline.packages import PREFIX, package_path
 from pipeline.errors import InputError
+from pipeline.packages import package_path
 from pipeline.settings.data import Split
 from pipeline.start.pictures import Pictures
 from pipeline.start.tables import Texts

@@ -122,7 +122,7 @@ def recipe_for_pictures(
         student=_training(choices.student),
         start="  weights: hub # starts from what timm's has learnt of ImageNet; none starts from nothing"
         if choices.hub and choices.width == 1
-        else "  # weights: hub # would start from what timm's has learnt of ImageNet; needs width 1 and the internet once",
+        else "  # weights: hub # would start from what timm's has learnt of ImageNet; needs width 1 and the internet",
         views=5,
         teacher_view=f"{view}\n",
         student_view=f"{view} # mirror: where left and right mean the same\n",
@@ -185,9 +185,7 @@ def _shares(samples: int, split: Split, test: dict[str, int] | None) -> str:
 
 
 def _training(chosen: Training) -> str:
-    return (
-        f"  epochs: {chosen.epochs}\n  learning_rate: {chosen.learning_rate:g}\n  batch_size: {chosen.batch_size}\n"
-    )
+    return f"  epochs: {chosen.epochs}\n  learning_rate: {chosen.learning_rate:g}\n  batch_size: {chosen.batch_size}\n"
 
 
 def _path(data: Path, folder: Path) -> str:

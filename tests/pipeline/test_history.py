@@ -167,7 +167,7 @@ def test_where_there_is_nothing_it_says_so(make: Make, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             read_history([tmp_path / place], tmp_path)
     (tmp_path / "empty" / MANIFEST).write_text("{")
-    with pytest.raises(InputError, match="no bundles found: left out: .*not valid JSON"):
+    with pytest.raises(InputError, match=r"no bundles found: left out: .*not valid JSON"):
         read_history([tmp_path / "empty"], tmp_path)
 
 

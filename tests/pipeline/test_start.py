@@ -100,7 +100,9 @@ TABLES: dict[str, Callable[[Path], Path]] = {
     "csv": reviews,
     "tsv": lambda place: reviews(place, "reviews.tsv"),
     "parquet": lambda place: reviews(place, "reviews.parquet"),
-    "stars": lambda place: reviews(place, "Stars 2024.csv", id=list(range(40)), body=sentences(40), stars=[1, 2, 3, 4] * 10),
+    "stars": lambda place: reviews(
+        place, "Stars 2024.csv", id=list(range(40)), body=sentences(40), stars=[1, 2, 3, 4] * 10
+    ),
     "own names": lambda place: reviews(
         place, **{"what: they wrote": sentences(40), "no": list(range(40)), "yes/no": ["y", "n"] * 20}
     ),
@@ -212,7 +214,12 @@ def test_no_readable_picture_is_an_error(tmp_path: Path) -> None:
         ({"a": 60, "b": 2}, None, "too few samples for train, validation and test: class 'b' (2)", True),
         ({"a": 60, "b": 2}, {"a": 9, "b": 9}, "fewer than 50 samples: class 'b' (2)", False),
         ({"a": 60, "b": 60}, {"a": 9}, "in the training set alone, not in the test set: class 'b'", True),
-        ({"a": 60, "b": 60}, {"a": 9, "b": 9, "c": 9}, "in the test set alone, not in the training set: class 'c'", True),
+        (
+            {"a": 60, "b": 60},
+            {"a": 9, "b": 9, "c": 9},
+            "in the test set alone, not in the training set: class 'c'",
+            True,
+        ),
         ({"a": 500, "b": 100}, None, "class 'a' has 5 times the samples of 'b'", False),
     ],
 )
@@ -231,14 +238,16 @@ def test_the_accuracy_that_so_many_samples_tell() -> None:
 
 def test_rows_that_a_run_refuses_are_named_by_line(tmp_path: Path) -> None:
     file = tmp_path / "reviews.csv"
-    lines = [f"{text.replace(',', ' -')},{label}" for text, label in zip(sentences(40), ["good", "bad"] * 20, strict=True)]
+    lines = [
+        f"{text.replace(',', ' -')},{label}" for text, label in zip(sentences(40), ["good", "bad"] * 20, strict=True)
+    ]
     lines[3], lines[7], lines[9] = "too,many,fields", "a text without label,", " ,good"
     file.write_text("text,label\n" + "\n".join([*lines, lines[0], ""]))
     told = started(file, tmp_path / "mine.yaml")
     texts = [finding["text"] for finding in told["findings"]]
     assert any("3 rows that a run refuses" in t and "line 5: 3 fields, expected 2" in t for t in texts)
     assert any("line 9: no label" in t and "line 11: no text" in t for t in texts)
-    assert any(t.startswith("1 texts stand there before") for t in texts)
+    assert any(t.startswith("1 texts are copies of earlier ones") for t in texts)
     assert not told["ready"]
 
 
