@@ -168,10 +168,11 @@ def _series(recipe: str, target: str, bundles: Sequence[_Found]) -> Series:
 
 def _labels(folders: Sequence[Path], common: set[str]) -> list[str]:
     """What tells the folders apart: their paths without what all share, and without recipe's and target's names."""
-    paths = [folder.resolve().parts for folder in folders]
+    places = [folder.resolve() for folder in folders]
+    paths = [place.parts for place in places]
     if len(paths) == 1:
         return [next((part for part in reversed(paths[0]) if part not in common), folders[0].name)]
-    shared = len(Path(os.path.commonpath(folders)).resolve().parts)
+    shared = len(Path(os.path.commonpath(places)).parts)
     rest = [path[shared:] for path in paths]
     short = ["/".join(part for part in path if part not in common) for path in rest]
     if all(short) and len(set(short)) == len(short):

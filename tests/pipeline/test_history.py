@@ -1,5 +1,6 @@
 """`edgepress history`: past bundles in their order, their figures, and what changed between them."""
 
+import copy
 import json
 import os
 from collections.abc import Callable
@@ -24,8 +25,14 @@ from tests import releases
 Make = Callable[..., Path]
 
 
+@pytest.fixture(scope="module")
+def reports() -> dict[str, dict[str, Any]]:
+    """Reports that several tests need, each made once."""
+    return {}
+
+
 @pytest.fixture
-def make(digits: PreparedData, tmp_path: Path) -> Make:
+def make(digits: PreparedData, tmp_path: Path, reports: dict[str, dict[str, Any]]) -> Make:
     """Writes what a history reads of a bundle: report and manifest. `wrong`: mistakes by network and file."""
 
     def made(
@@ -36,10 +43,13 @@ def make(digits: PreparedData, tmp_path: Path) -> Make:
         target: str = "pixel8",
         **wrong: int,
     ) -> Path:
-        run = releases.release(tmp_path / "work" / place, digits, **wrong)
-        budgets = Budgets.model_validate({"accuracy": {"min": 0.8}})
-        recipe, profile = releases.recipe(**(settings or {})), load_profile(target)
-        report = make_report(change(run) if change else run, recipe, profile, budgets)
+        key = repr((place if change else "", settings, target, wrong))
+        if key not in reports:
+            run = releases.release(tmp_path / "work" / place, digits, **wrong)
+            budgets = Budgets.model_validate({"accuracy": {"min": 0.8}})
+            recipe, profile = releases.recipe(**(settings or {})), load_profile(target)
+            reports[key] = make_report(change(run) if change else run, recipe, profile, budgets)
+        report = copy.deepcopy(reports[key])
         told = report["provenance"]
         manifest = {
             "schema": 1, "edgepress": told["edgepress"], "recipe": told["recipe"], "profile": told["profile"],
