@@ -209,8 +209,8 @@ def _repeated(found: _Counts) -> list[Finding]:
         return []
     return [
         Finding(
-            f"{found.repeated:,} texts are copies of earlier ones; a run leaves them out, and all copies of a text whose "
-            "labels differ"
+            f"{found.repeated:,} texts are copies of earlier ones; a run leaves them out, and all copies of a text "
+            "whose labels differ"
         )
     ]
 

@@ -7,9 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline.cli import app
@@ -19,7 +22,8 @@ from targets.profile import profile_names
 from targets.runners.log import FORMATS
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ["torch", "transformers", "onnxruntime", "numpy", "pydantic", "matplotlib", "pandas", "scipy", "yaml"]
+# Not pydantic: typer itself reads arguments with it.
+HEAVY = ["torch", "transformers", "onnxruntime", "numpy", "matplotlib", "pandas", "scipy", "yaml", "rich"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|38;5)[0-9;]*m")
 
 
@@ -35,45 +39,42 @@ def command(tmp_path: Path) -> Path:
     return script
 
 
-def completed(command: Path, line: str, shell: str, folder: Path) -> list[str]:
-    """What the command answers a shell whose line ends with the cursor."""
-    words = line.split(" ")
-    asked = {
-        "bash": {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)},
+def asked(line: str, shell: str) -> list[str]:
+    """What edgepress answers a shell whose line ends with the cursor."""
+    environment = {
+        "bash": {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)},
         "zsh": {"_TYPER_COMPLETE_ARGS": line},
         "fish": {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
     }[shell]
-    ended = subprocess.run(
-        [command], cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, **asked, "_EDGEPRESS_COMPLETE": f"complete_{shell}"},
-    )  # fmt: skip
-    return re.findall(r"[\w./=-]+", ended.stdout)
+    environment["_EDGEPRESS_COMPLETE"] = f"complete_{shell}"
+    return re.findall(r"[\w./=-]+", CliRunner().invoke(app, [], prog_name="edgepress", env=environment).stdout)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_completes_commands_targets_and_recipes(shell: str, command: Path, tmp_path: Path) -> None:
+def test_each_shell_completes_commands_targets_and_recipes(
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").mkdir()
     for name in ("recipes/mine.yaml", "recipes/more.yml", "recipes/.hidden.yaml", "recipes/note.txt"):
         (tmp_path / name).write_text("")
-    assert "history" in completed(command, "edgepress hist", shell, tmp_path)
-    found = completed(command, "edgepress run recipes/mine.yaml --target pix", shell, tmp_path)
+    assert "history" in asked("edgepress hist", shell)
+    found = asked("edgepress run recipes/mine.yaml --target pix", shell)
     assert "pixel8" in found
     assert "rpi4" not in found
-    found = completed(command, "edgepress plan recipes/m", shell, tmp_path)
+    found = asked("edgepress plan recipes/m", shell)
     assert {"recipes/mine.yaml", "recipes/more.yml"} <= set(found)
     assert "recipes/note.txt" not in found
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_has_a_script_that_it_can_read(shell: str, command: Path) -> None:
-    ended = subprocess.run(
-        [command, "--show-completion", shell], capture_output=True, text=True, check=True,
-        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
-    )  # fmt: skip
-    assert "_EDGEPRESS_COMPLETE" in ended.stdout
+def test_each_shell_has_a_script_that_it_can_read(shell: str) -> None:
+    environment = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    script = CliRunner().invoke(app, ["--show-completion", shell], prog_name="edgepress", env=environment).stdout
+    assert "_EDGEPRESS_COMPLETE" in script
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed, so that its script is not read by it")
-    subprocess.run([shell, "-n"], input=ended.stdout, text=True, check=True)
+    subprocess.run([shell, "-n"], input=script, text=True, check=True)
 
 
 def test_bash_completes_as_a_person_presses_tab(command: Path, tmp_path: Path) -> None:
@@ -159,43 +160,30 @@ def test_a_terminal_shows_a_live_line_in_colour_but_for_no_color(folder: Path, t
 
 def test_quiet_and_json_say_nothing_on_the_way(folder: Path, tmp_path: Path) -> None:
     recipe = str(tmp_path / "a.yaml")
-    ended = [
-        subprocess.run(
-            [sys.executable, "-m", "pipeline", "init", str(folder), recipe, "--overwrite", flag], cwd=ROOT,
-            capture_output=True, text=True, check=True,
-        )
-        for flag in ("--quiet", "--json")
-    ]  # fmt: skip
-    assert [run.stderr for run in ended] == ["", ""]
-    assert ended[0].stdout == f"{recipe}: 2 classes, 120 samples\n"
-    assert json.loads(ended[1].stdout)["recipe"] == recipe
+    quiet, told, loud = (
+        CliRunner().invoke(app, ["init", str(folder), recipe, "--overwrite", *flags])
+        for flags in (["--quiet"], ["--json"], [])
+    )
+    assert (quiet.stdout, quiet.stderr) == (f"{recipe}: 2 classes, 120 samples\n", "")
+    assert (json.loads(told.stdout)["recipe"], told.stderr) == (recipe, "")
+    assert "looking" in loud.stderr
+    assert "looking" not in loud.stdout
 
 
-def every_command() -> list[list[str]]:
-    """The words of each command."""
-    from typer.main import get_command
-
-    found: list[list[str]] = []
-
-    def walk(command: object, words: list[str]) -> None:
-        commands = getattr(command, "commands", None)
-        if commands is None:
-            found.append(words)
-        for name, inner in (commands or {}).items():
-            walk(inner, [*words, name])
-
-    walk(get_command(app), [])
-    return found
+def every_command(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, set[str]]]:
+    """The words of each command, and its options."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield " ".join(words), {option for parameter in command.params for option in parameter.opts}
+    for name, part in (inner or {}).items():
+        yield from every_command(part, (*words, name))
 
 
 def test_every_command_that_answers_can_answer_in_json() -> None:
-    assert ["init"] in every_command()
-    without = []
-    for words in every_command():
-        text = CliRunner().invoke(app, [*words, "--help"]).output
-        if "--json" not in text:
-            without.append(" ".join(words))
-    assert without == ["targets install-emulator", "targets install-browser"]  # they do, and say that it is done
+    options = dict(every_command(get_command(app)))
+    assert {"init", "history", "monitor", "cache export"} <= set(options)
+    without = [name for name, known in options.items() if "--json" not in known]
+    assert without == ["targets install-emulator", "targets install-browser"]  # these do, and say that it is done
 
 
 def test_doctor_leads_onward() -> None:

@@ -70,7 +70,7 @@ def train_and_test(root: Path) -> Path:
 FOLDERS: dict[str, Callable[[Path], Path]] = {
     "classes": lambda root: pictures(root, CLASSES),
     "train and test": train_and_test,
-    "large": lambda root: pictures(root, CLASSES, (400, 300)),
+    "large": lambda root: pictures(root, CLASSES, (260, 250)),
     "tiny": lambda root: pictures(root, CLASSES, (9, 7)),
     "many classes": lambda root: pictures(root, {f"kind {n}": 4 for n in range(40)}),
     "names that YAML reads otherwise": lambda root: pictures(root, {"yes": 5, "it's: #1": 5, "[ñandú]": 5, "007": 5}),
