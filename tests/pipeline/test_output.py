@@ -69,8 +69,8 @@ def test_each_shell_completes_commands_targets_and_recipes(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_has_a_script_that_it_can_read(shell: str) -> None:
-    environment = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    script = CliRunner().invoke(app, ["--show-completion", shell], prog_name="edgepress", env=environment).stdout
+    environment = {"_EDGEPRESS_COMPLETE": f"source_{shell}"}
+    script = CliRunner().invoke(app, [], prog_name="edgepress", env=environment).stdout
     assert "_EDGEPRESS_COMPLETE" in script
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed, so that its script is not read by it")
@@ -78,11 +78,11 @@ def test_each_shell_has_a_script_that_it_can_read(shell: str) -> None:
 
 
 def test_bash_completes_as_a_person_presses_tab(command: Path, tmp_path: Path) -> None:
-    """The script of --show-completion, in a real bash, asked as readline asks it."""
+    """The script that edgepress prints, in a real bash, asked as readline asks it."""
     if shutil.which("bash") is None:
         pytest.skip("bash is not installed")
     script = (
-        'eval "$(edgepress --show-completion bash)"; COMP_WORDS=(edgepress targets show rp); COMP_CWORD=3; '
+        'eval "$(_EDGEPRESS_COMPLETE=source_bash edgepress)"; COMP_WORDS=(edgepress targets show rp); COMP_CWORD=3; '
         '_edgepress_completion edgepress; printf "%s\\n" "${COMPREPLY[@]}"'
     )
     ended = subprocess.run(
@@ -90,7 +90,6 @@ def test_bash_completes_as_a_person_presses_tab(command: Path, tmp_path: Path) -
         env={
             **os.environ,
             "PATH": f"{command.parent}:{os.environ['PATH']}",
-            "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
         },
     )  # fmt: skip
     assert ended.stdout.split() == [name for name in profile_names() if name.startswith("rp")]
