@@ -247,7 +247,13 @@ def _told(bundle: _Found) -> dict[str, str]:
         "python": str(manifest["python"]),
         **{f"package {name}": version for name, version in manifest["versions"].items()},
         "host": report["host"]["cpu"],
+        "latency measured on": ", ".join(sorted({place for file in report["files"] if (place := _place(file))})),
     }
+
+
+def _place(file: dict[str, Any]) -> str | None:
+    measured = file["measured"]
+    return f"{measured['machine']} ({measured['source']})" if measured and file["shipped"] else None
 
 
 def _flat(name: str, value: Any) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pipeline.history import Change, FileFigures, History, Series, Version
 from pipeline.store import write_atomic
 from pipeline.words import short
 
-HEAD = ("version", "file", "accuracy (95%)", "to the one before", "size", "latency p90", "gate")
+HEAD = ("version", "gate", "file", "accuracy (95%)", "to the one before", "size", "latency p90")
 SHOWN = 60  # letters of a value that changed
 
 
@@ -17,12 +17,12 @@ def rows(series: Series) -> list[tuple[str, ...]]:
     return [
         (
             version.label if first else "",
+            ("passed" if version.passed else "FAILED") if first else "",
             file.name,
             f"{file.accuracy:.2%} ({file.low:.1%} to {file.high:.1%})",
             _difference(file),
             f"{file.size / 1e6:.3f} MB",
             _latency(file),
-            ("passed" if version.passed else "FAILED") if first else "",
         )
         for version in series.versions
         for first, file in _marked(version.files)

@@ -11,6 +11,7 @@ from pipeline.history import FileFigures, Series
 from pipeline.report.plots import BAD, MUTED, SERIES, plot
 
 PANEL = 2.0  # inches high
+ASIDE = 0.03  # of a version's width: so that one format does not hide the other
 TICKS, NAMED = 8, 12  # versions that are named, and letters of their names
 Point = tuple[int, float, float, float, bool]  # version, value, low, high, passed
 Figures = Callable[[FileFigures], tuple[float, float, float] | None]  # value, low and high of a file, where it has them
@@ -30,9 +31,9 @@ def draw(series: Series, name: str) -> str:
         panels = panels[:2]
 
     def panel(axes: Axes, title: str, figures: Figures) -> None:
-        for colour, form in zip(SERIES, ("tflite", "onnx"), strict=False):
+        for colour, form, aside in ((SERIES[0], "tflite", -ASIDE), (SERIES[1], "onnx", ASIDE)):
             for points in _runs(series, form, figures):
-                _line(axes, points, colour, form)
+                _line(axes, points, colour, form, aside)
         axes.set_ylabel(title)
         axes.set_xlim(-0.5, len(labels) - 0.5)
         axes.margins(y=0.15)
@@ -77,15 +78,16 @@ def _runs(series: Series, form: str, figures: Figures) -> list[list[Point]]:
     return [[point for _, point in group] for _, group in groupby(points, key=lambda item: item[0])]
 
 
-def _line(axes: Axes, points: list[Point], colour: str, form: str) -> None:
+def _line(axes: Axes, points: list[Point], colour: str, form: str, aside: float) -> None:
     places, values, low, high = (np.array([point[part] for point in points]) for part in range(4))
+    places = places + aside
     axes.errorbar(
         places, values, np.maximum([values - low, high - values], 0), color=colour, marker="o", markersize=5,
         capsize=3, elinewidth=1.2, label=form,
     )  # fmt: skip
-    missed = [(place, value) for place, value, _, _, passed in points if not passed]
+    missed = [(place + aside, value) for place, value, _, _, passed in points if not passed]
     if missed:
-        axes.plot(*zip(*missed, strict=True), "x", color=BAD, markersize=9, label="gate missed")
+        axes.plot(*zip(*missed, strict=True), "x", color=BAD, markersize=10, zorder=5, label="gate missed")
 
 
 def _legend(axes: Axes) -> None:

@@ -32,7 +32,7 @@ data:
   path: {path} # relative to this file
 {test_path}  split: {{test: {split.test:g}, validation: {split.validation:g}, seed: {split.seed}}} # {shares}
 image:
-  size: {choices.size} # shorter sides: {found.smallest} to {found.largest} px, median {found.side}. \
+  size: {choices.size} # shorter sides: {sides}. \
 A larger student input sees more; time grows with its square
 
 teacher: # learns from the data first, then teaches the student
@@ -43,6 +43,7 @@ student:
   family: mobilenetv2
   width: {choices.width:g} # of its channels: 0.35 is smaller and faster, 1.0 knows more
 {start}
+
 distill:
   mode: cached # the teacher answers once, not in every epoch
   temperature: 4
@@ -111,6 +112,7 @@ def recipe_for_pictures(
         choices=choices,
         split=choices.split,
         counts=_counts(found.train, "pictures"),
+        sides=f"{_from_to(found.smallest, found.largest)} px, median {found.side}",
         path=_path(found.root, folder),
         test_path=_test_path(found.test_root, folder),
         shares=_shares(found.samples, choices.split, found.test),
@@ -172,8 +174,12 @@ def _whole(
 
 
 def _counts(train: dict[str, int], what: str) -> str:
-    each = f"{min(train.values()):,} to {max(train.values()):,} each"
-    return f"{sum(train.values()):,} {what} of {len(train)} classes, {each}"
+    each = _from_to(min(train.values()), max(train.values()))
+    return f"{sum(train.values()):,} {what} of {len(train)} classes, {each} each"
+
+
+def _from_to(least: int, most: int) -> str:
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def _shares(samples: int, split: Split, test: dict[str, int] | None) -> str:

@@ -134,6 +134,14 @@ def test_what_changed_is_told_with_both_values(make: Make) -> None:
     assert changed(only([first, make("3/pixel8")]).versions[1]) == []
 
 
+def test_latencies_of_another_machine_are_told(make: Make, tmp_path: Path) -> None:
+    first = make("1/pixel8", timed(1.0, tmp_path / "a"))
+    second = make("2/pixel8", timed(1.0, tmp_path / "b", machine="another machine"))
+    assert changed(only([first, second]).versions[1]) == [
+        "latency measured on: a machine (host) -> another machine (host)"
+    ]
+
+
 def test_other_data_are_told_and_their_accuracies_not_compared(make: Make) -> None:
     first = make("1/pixel8")
     other = make("2/pixel8", lambda run: replace(run, data=replace(run.data, content_sha256="f" * 64)))
@@ -151,9 +159,9 @@ def test_accuracy_differs_beyond_noise_or_not(make: Make) -> None:
     assert (onnx[1].difference.value, onnx[1].difference.better) == (pytest.approx(100 * 2 / 60), None)
     assert (onnx[2].difference.value, onnx[2].difference.better) == (pytest.approx(-100 * 34 / 60), False)
     assert [version.passed for version in series.versions] == [True, True, False]
-    cells = [row for row in rows(series) if row[1] == "model.int8-static.onnx"]
-    assert cells[2][3] == "-56.67 points, worse"
-    assert [row[-1] for row in rows(series) if row[-1]] == ["passed", "passed", "FAILED"]
+    cells = [row for row in rows(series) if row[2] == "model.int8-static.onnx"]
+    assert cells[2][4] == "-56.67 points, worse"
+    assert [row[1] for row in rows(series) if row[1]] == ["passed", "passed", "FAILED"]
 
 
 def test_a_changed_bundle_is_left_out_and_named(make: Make, tmp_path: Path) -> None:

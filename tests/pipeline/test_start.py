@@ -316,6 +316,14 @@ def test_a_recipe_is_replaced_only_when_told(tmp_path: Path) -> None:
     planned(recipe)
 
 
+def test_budgets_that_the_recipe_suggests_can_be_had_by_removing_marks(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    started(pictures(tmp_path / "data", CLASSES), recipe)
+    head, suggested = recipe.read_text().split("# budgets:")
+    recipe.write_text(head + "budgets:" + suggested.replace("\n# ", "\n"))
+    assert planned(recipe).budgets.size_mb == 1.0
+
+
 def test_the_same_data_give_the_same_recipe(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "data", CLASSES)
     for name in ("a", "b"):
