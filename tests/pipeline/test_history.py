@@ -43,7 +43,7 @@ def make(digits: PreparedData, tmp_path: Path, reports: dict[str, dict[str, Any]
         target: str = "pixel8",
         **wrong: int,
     ) -> Path:
-        key = repr((place if change else "", settings, target, wrong))
+        key = repr((settings, target, wrong)) if change is None else str(tmp_path / place)
         if key not in reports:
             run = releases.release(tmp_path / "work" / place, digits, **wrong)
             budgets = Budgets.model_validate({"accuracy": {"min": 0.8}})
