@@ -1,12 +1,13 @@
 # make demo   set up, then run the digits recipe for its targets
 # make test   set up if needed, then all tests
-# make check  ruff and mypy
+# make check  ruff, mypy, and docs/ as a site
+# make docs   docs/ as a site, in build/site
 # make bench  rerun every benchmark (bench-quick: a short form of each)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check bench bench-quick lock clean
+.PHONY: setup demo test check docs bench bench-quick lock clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -26,6 +27,10 @@ check: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks

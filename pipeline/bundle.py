@@ -21,6 +21,7 @@ from pipeline.golden import (
 )
 from pipeline.golden_tokens import write_golden_tokens
 from pipeline.integrity import MANIFEST, REPORT, SIGNATURE, bundle_files, json_text, read_json, verify_bundle
+from pipeline.monitoring.reference import REFERENCE, make_reference
 from pipeline.recipe import Recipe
 from pipeline.report.card import render_card
 from pipeline.report.html import render_html
@@ -170,7 +171,14 @@ def _write_files(run: RunResult, profile: Profile, folder: Path) -> None:
         preprocess[name] = {**preprocess_settings(model.inputs, data), "outputs": [_output(o) for o in model.outputs]}
         golden["files"][name] = write_tensors(model, name, file, options, data, positions, folder)
     _write_text(folder / "preprocess.json", json_text(preprocess))
+    _write_text(folder / REFERENCE, json_text(_reference(run)))
     _write_text(folder / GOLDEN_FILES, json_text(golden))
+
+
+def _reference(run: RunResult) -> dict[str, Any]:
+    """What `edgepress monitor` holds answers from the field against."""
+    shipped = {file_name(file): file.accuracy.scores for file in run.files if file.shipped}
+    return make_reference(shipped, run.data.labels, run.data.targets[run.data.rows("test")])
 
 
 def _output(spec: TensorSpec) -> dict[str, Any]:

@@ -15,7 +15,10 @@ from pipeline.cli_compare import compare_command
 from pipeline.cli_delegates import targets_check
 from pipeline.cli_emulator import install_emulator_command
 from pipeline.cli_gate import gate_command
+from pipeline.cli_history import history_command
+from pipeline.cli_init import init_command
 from pipeline.cli_measure import bench_command, import_log_command, validate_command
+from pipeline.cli_monitor import monitor_command
 from pipeline.cli_parts import (
     AsJson,
     Devices,
@@ -33,6 +36,7 @@ from pipeline.cli_predict import predict_command
 from pipeline.cli_report import report_command
 from pipeline.cli_sign import keygen_command, sign_command
 from pipeline.cli_try import try_command
+from pipeline.completion import target_names
 
 if TYPE_CHECKING:
     from pipeline.plan import Plan
@@ -53,8 +57,16 @@ app.add_typer(cache_app, name="cache")
 
 TargetNames = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", help="A ready target or a .yaml profile; more than once for several."),
+    typer.Option(
+        "--target",
+        "-t",
+        help="A ready target or a .yaml profile; more than once for several.",
+        autocompletion=target_names,
+    ),
 ]
+
+
+app.command("init", epilog="Example: edgepress init photos my-recipe.yaml --target pixel8")(init_command)
 
 
 @app.command(
@@ -121,7 +133,13 @@ def plan_command(
 def search_command(
     recipe: RecipeFile,
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="One target; the first of the recipe's if none is named.")
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            help="One target; the first of the recipe's if none is named.",
+            autocompletion=target_names,
+        ),
     ] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials there are to be, those made before too.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Begins no trial after so long.")] = None,
@@ -180,6 +198,11 @@ app.command(
 )(compare_command)
 app.command("report", epilog="Example: edgepress report artifacts --out overview.html")(report_command)
 app.command("predict", epilog="Example: edgepress predict artifacts/digits-mobilenet/rpi4")(predict_command)
+app.command("history", epilog="Example: edgepress history released --html history.html")(history_command)
+
+app.command("monitor", epilog="Example: edgepress monitor artifacts/digits-mobilenet/pixel8 --observed field.csv")(
+    monitor_command
+)
 app.command(
     "import-log",
     epilog="Example: edgepress import-log artifacts/digits-mobilenet/pixel8 phone.txt --format benchmark-model",
@@ -212,7 +235,8 @@ def targets_list(as_json: AsJson = False) -> None:
 @targets_app.command("show", epilog="Example: edgepress targets show rpi4")
 @answers
 def targets_show(
-    name: Annotated[str, typer.Argument(help="A target or a .yaml file.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A target or a .yaml file.", autocompletion=target_names)],
+    as_json: AsJson = False,
 ) -> None:
     """Shows a target's profile in full."""
     from targets.profile import load_profile
@@ -243,7 +267,7 @@ targets_app.command("install-browser", epilog="Example: edgepress targets instal
 @answers
 def doctor_command(as_json: AsJson = False) -> int:
     """Says what this machine has: versions, cores, instruction sets, runtimes, extras, and what to install."""
-    from pipeline.doctor import examine
+    from pipeline.doctor import examine, onward
 
     findings = examine()
     if as_json:
@@ -252,6 +276,7 @@ def doctor_command(as_json: AsJson = False) -> int:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         show_table(("", "found", "to do"), [(f.name, f.found, f.advice or "") for f in findings])
+        print("\n".join(onward(findings)))
     return 0 if all(finding.ok or not finding.needed for finding in findings) else 1
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli_parts import AsJson, answers, print_json, show_table
+from pipeline.completion import target_names
 
 if TYPE_CHECKING:
     from targets.profile import Runtime
@@ -18,7 +19,10 @@ MODELS = (".onnx", ".tflite")
 def targets_check(
     file: Annotated[Path, typer.Argument(help="A profile of your own, or a .onnx or .tflite file.", metavar="FILE")],
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="Of a model file: whose delegate is to take it.")
+        str | None,
+        typer.Option(
+            "--target", "-t", help="Of a model file: whose delegate is to take it.", autocompletion=target_names
+        ),
     ] = None,
     delegate: Annotated[
         str | None,

@@ -18,13 +18,19 @@ from pipeline.cli_parts import (
     show_verdict,
     verdict_json,
 )
+from pipeline.completion import log_formats, target_names
 
 
 @answers
 def import_log_command(
     bundle: BundleFolder,
     log: Annotated[Path, typer.Argument(help="What a tool, an app or a device farm wrote.", metavar="LOG")],
-    form: Annotated[str, typer.Option("--format", help="benchmark-model, perf-test, logcat, perfetto, ai-hub or csv.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="benchmark-model, perf-test, logcat, perfetto, ai-hub or csv.", autocompletion=log_formats
+        ),
+    ],
     file: Annotated[str | None, typer.Option(help="The bundle's file that it is of, if it does not tell.")] = None,
     machine: Annotated[str | None, typer.Option(help="What was measured on, in words.")] = None,
     as_json: AsJson = False,
@@ -78,7 +84,9 @@ def validate_command(
 @answers
 def bench_command(
     files: Annotated[list[Path], typer.Argument(help="A .onnx or .tflite file, or two.", metavar="FILE [OTHER]")],
-    target: Annotated[str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.")] = "host",
+    target: Annotated[
+        str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.", autocompletion=target_names)
+    ] = "host",
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
     device: Device = None,
     tool: ToolPaths = None,

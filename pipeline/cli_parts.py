@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.completion import yaml_files
+
 if TYPE_CHECKING:
     from pipeline.verdict import Verdict
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE")]
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE", autocompletion=yaml_files)]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle, a folder.", metavar="BUNDLE")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")

@@ -3,8 +3,10 @@
 import ctypes.util
 import importlib.util
 import platform
+import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -52,6 +54,8 @@ PACKAGES = (
     ("mediapipe", "mediapipe", False, "reads bundles back as an app would", "pip install mediapipe"),
 )  # fmt: skip
 
+EXTRA = re.compile(r"edgepress\[([a-z]+)\]")
+
 
 def examine() -> list[Finding]:
     """All findings, without importing any heavy package."""
@@ -71,9 +75,28 @@ def examine() -> list[Finding]:
     ]  # fmt: skip
 
 
+def onward(findings: Sequence[Finding]) -> list[str]:
+    """What to do next, in words: get what is lacking, in as few commands as there can be, or begin."""
+    lacking = [finding for finding in findings if finding.needed and not finding.ok]
+    if lacking:
+        told = "; ".join(f"{finding.name}: {finding.advice}" for finding in lacking)
+        return [f"The main job lacks {len(lacking)} of what it needs. {told}"]
+    lines = [
+        "The main job has what it needs. Next: edgepress init DATA, or edgepress run recipes/digits-mobilenet.yaml"
+    ]
+    extras = [found[1] for finding in findings if not finding.ok and (found := EXTRA.search(finding.advice or ""))]
+    if extras:
+        lines.append(f"Extras that are absent, at once: pip install 'edgepress[{','.join(dict.fromkeys(extras))}]'")
+    return lines
+
+
 def _enough_memory(megabytes: int) -> tuple[bool, bool, str | None]:
     enough = megabytes >= 4000
-    return enough, False, None if enough else "less than the 4 GB that the digits recipe may take"
+    return (
+        enough,
+        False,
+        None if enough else "less than the 4 GB that the digits recipe may take: lower its batch sizes (--set)",
+    )
 
 
 def _package(distribution: str, module: str, needed: bool, purpose: str, install: str) -> Finding:

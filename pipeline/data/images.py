@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -35,7 +36,7 @@ FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 # ---- pixels
@@ -65,7 +66,7 @@ def read_pixels(samples: Samples, index: int, size: int) -> tuple[np.ndarray, by
     try:
         with samples.image(index) as opened:
             image = decoded(opened)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{samples.origin(index)}: not a readable image ({reason}); repair or remove it") from None
     content = f"{image.width}x{image.height}:".encode() + image.tobytes()
@@ -164,7 +165,7 @@ def _read_idx(file: Path, dimensions: int) -> np.ndarray:
         if magic != 0x800 + dimensions:
             raise ValueError(f"magic number {magic:#x}")
         return np.frombuffer(content, np.uint8, offset=4 * (1 + dimensions)).reshape(shape)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(f"{file}: not a gzipped IDX file ({error}); fetch it again") from None
 
 
@@ -180,6 +181,28 @@ def open_image_folder(settings: DataSettings, task: Task) -> Source:
         if not every:
             raise InputError(f"data.path: {root} has no images ({', '.join(sorted(SUFFIXES))})")
         return Source(files_sha256(root, [file for file, _ in every]), None, lambda: Contents(_file_samples(every)))
+    train, test = labelled_images(root, settings.test_path)
+    digest = "".join(files_sha256(part.root, [file for file, _ in part.files]) for part in (train, test) if part)
+
+    def read() -> Contents:
+        return Contents(_file_samples(train.files), _file_samples(test.files) if test else None)
+
+    return Source(hashlib.sha256(digest.encode()).hexdigest(), None, read)
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Every image below `root`, in the order of the paths, with its class."""
+
+    root: Path
+    files: list[tuple[Path, str]]
+
+
+def labelled_images(root: Path, own_test: Path | None = None) -> tuple[ImageFolder, ImageFolder | None]:
+    """The training images below `root`, and the test set that it brings or that lies at `own_test`, if there is one.
+
+    Raises InputError for no classes, an empty one, and folders that stand beside train and test.
+    """
     train_root, test_root = root, None
     if (root / "train").is_dir() and _folders(root / "train"):
         train_root = root / "train"
@@ -190,20 +213,12 @@ def open_image_folder(settings: DataSettings, task: Task) -> Source:
                 f"{root}: found {', '.join(others)} beside train and test; put these images into train "
                 "(the validation share is drawn from it) or move them away"
             )
-    if settings.test_path is not None:
+    if own_test is not None:
         if test_root is not None:
             raise InputError(f"data.test_path: {root} has a test folder already; leave one of them out")
-        test_root = existing(settings.test_path, "test_path")
-    train = _class_files(train_root)
-    test = _class_files(test_root) if test_root else None
-    digest = files_sha256(train_root, [file for file, _ in train])
-    if test_root and test:
-        digest += files_sha256(test_root, [file for file, _ in test])
-
-    def read() -> Contents:
-        return Contents(_file_samples(train), _file_samples(test) if test else None)
-
-    return Source(hashlib.sha256(digest.encode()).hexdigest(), None, read)
+        test_root = existing(own_test, "test_path")
+    test = None if test_root is None else ImageFolder(test_root, _class_files(test_root))
+    return ImageFolder(train_root, _class_files(train_root)), test
 
 
 def _class_files(root: Path) -> list[tuple[Path, str]]:

@@ -10,7 +10,10 @@ from pipeline.words import short
 DRAWN = 40  # layers: of more the dearest
 NAMED = 34  # characters of a layer's label
 # The page's light colours, for a file that no page gives any.
-COLOURS = {"ink": "#1a1d24", "muted": "#586070", "grid": "#cfd5df", "page": "#ffffff", "series-0": "#2b5fc4"}
+COLOURS = {
+    "ink": "#1a1d24", "muted": "#586070", "grid": "#cfd5df", "page": "#ffffff", "bad": "#c2353a", "series-0": "#2b5fc4",
+    "series-1": "#d9772b",
+}  # fmt: skip
 
 
 def short_layer(layer: dict[str, Any]) -> str:

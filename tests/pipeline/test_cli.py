@@ -17,6 +17,9 @@ from targets.profile import PROFILES, profile_names
 ROOT = Path(__file__).parents[2]
 DIGITS = str(ROOT / "recipes/digits-mobilenet.yaml")
 COMMANDS = [
+    "init",
+    "history",
+    "monitor",
     "run",
     "plan",
     "gate",
