@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 from pipeline.group_budget import group_drop
 from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.operator_budget import operator_checks
-from pipeline.results import Check, Verdict
+from pipeline.results import MADE_OF, Check, Verdict
 from pipeline.words import short
 from targets.latency import PERCENTILES, early_stopping
 
@@ -90,7 +90,8 @@ def _at_one_place(measured: dict[str, Any] | None, other: dict[str, Any] | None)
 def _float32_beside(file: dict[str, Any], report: dict[str, Any]) -> dict[str, Any] | None:
     if file["scheme"] == "float32":
         return None
-    same = (f for f in report["files"] if f["format"] == file["format"] and f["scheme"] == "float32")
+    made_of = MADE_OF.get(file["format"], file["format"])
+    same = (f for f in report["files"] if f["format"] == made_of and f["scheme"] == "float32")
     return next(same, None)
 
 

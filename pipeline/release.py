@@ -8,6 +8,7 @@ from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.coverage import cover, time_operators
 from pipeline.delegates import table_coverage
+from pipeline.extra.ort import convert_to_ort
 from pipeline.files import Networks, StaticScheme, make_files, parts_of, plain_files, static_scheme
 from pipeline.gate import Verdict, decide
 from pipeline.latency import measure_latency
@@ -17,8 +18,9 @@ from pipeline.quantize.mixed_cost import measure_mixed
 from pipeline.quantize.mixed_results import MixedCosts
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
-from pipeline.results import ExportedFile, RunResult, TargetFile
+from pipeline.results import ExportedFile, FileAccuracy, LatencyFigures, RunResult, TargetFile
 from pipeline.validate import validate
+from targets.machine import describe_machine
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def release(
         unpruned = networks.start or networks.students[0]
         whole = plain_files(recipe, (target,), networks, unpruned, context)
         files = [measure_pace(file, whole, target.profile.measure, networks.data, context) for file in files]
+    files += judge_extras(target, files, networks, context, latency)
     result = RunResult(
         target.profile.id, networks.data, networks.teacher, networks.teacher_onnx_bytes, networks.naive,
         networks.students, tuple(files), explanation=networks.explanation,
@@ -73,17 +76,36 @@ def judge(
     """The float32 file and, last, the one that ships, each validated and timed by the runtime that will run it."""
     judged = []
     for file in files:
-        accuracy = validate(file, networks.data, networks.student, plan.options, context)
-        timed = (
-            measure_latency(file, networks.data, plan.options, target.profile.measure, target.budgets, context)
-            if latency
-            else None
-        )
+        accuracy, timed = _validated(target, plan, file, networks, context, latency)
         covered = cover(file, plan.options, context)
         by_operator = time_operators(file, networks.data, plan.options, context) if latency else None
         by_table = table_coverage(file.file, plan.runtime)
         judged.append(TargetFile(file, accuracy, timed, file is files[-1], covered, by_operator, by_table))
     return judged
+
+
+def judge_extras(
+    target: TargetPlan, files: list[TargetFile], networks: Networks, context: RunContext, latency: bool
+) -> list[TargetFile]:
+    """The files of other formats that the profile asks for and a runtime of its own can run, judged like the others."""
+    if "ort" not in target.profile.export.extra_formats:
+        return []
+    onnx = next(file for file in files if file.shipped and file.export.format == "onnx")
+    plan = next(plan for plan in target.files if plan.format == "onnx")
+    isa = target.profile.isa or describe_machine().isa  # a profile of any host names none
+    file = convert_to_ort(onnx.export, isa, context)
+    accuracy, timed = _validated(target, plan, file, networks, context, latency)
+    return [TargetFile(file, accuracy, timed, True, onnx.coverage, by_table=onnx.by_table)]  # the same operators
+
+
+def _validated(
+    target: TargetPlan, plan: FilePlan, file: ExportedFile, networks: Networks, context: RunContext, latency: bool
+) -> tuple[FileAccuracy, LatencyFigures | None]:
+    accuracy = validate(file, networks.data, networks.student, plan.options, context)
+    if not latency:
+        return accuracy, None
+    measure, budgets = target.profile.measure, target.budgets
+    return accuracy, measure_latency(file, networks.data, plan.options, measure, budgets, context)
 
 
 def _mixed_costs(

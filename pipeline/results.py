@@ -16,7 +16,8 @@ from targets.profile import IoType, Scheme, Source, Task
 from targets.runners.quiet import Quiet
 from targets.runtimes.coverage import Coverage, OperatorTimes, TableCoverage
 
-Format = Literal["onnx", "tflite"]
+Format = Literal["onnx", "tflite", "ort", "pte", "mlpackage"]
+MADE_OF: dict[str, Format] = {"ort": "onnx"}  # formats whose files are made of a file of another
 SplitName = Literal["train", "validation", "test", "transfer"]
 UNLABELLED = -1  # in place of the class of a sample that has none
 Role = Literal["teacher", "assistant", "naive", "student", "pruned", "trimmed", "int8"]
@@ -244,6 +245,7 @@ class ExportedFile:
     sequence_length: int | None = None
     calibration_manifest: Path | None = None
     notes: tuple[str, ...] = ()
+    operators_file: Path | None = None  # of .ort files: the operators that a reduced build of ONNX Runtime must have
 
     @property
     def label(self) -> str:

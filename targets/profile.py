@@ -18,6 +18,7 @@ Task = Literal["image-classification", "text-classification"]
 IoType = Literal["float32", "int8", "uint8"]
 RuntimeName = Literal["onnxruntime", "litert"]
 Source = Literal["device", "emulated", "predicted", "host"]
+ExtraFormat = Literal["ort", "executorch", "coreml"]  # of files beside those of the runtimes
 
 SCHEMA = 1
 
@@ -123,6 +124,14 @@ class ExportSettings(Strict):
     banned_ops: tuple[str, ...] = ()  # the field's names in lower case with dashes: hard-swish, gelu ...
     banned_reason: str | None = None
     max_transposes: int | None = Field(default=None, ge=0)
+    extra_formats: tuple[ExtraFormat, ...] = ()
+
+    @field_validator("extra_formats")
+    @classmethod
+    def _each_once(cls, formats: tuple[ExtraFormat, ...]) -> tuple[ExtraFormat, ...]:
+        if len(set(formats)) != len(formats):
+            raise ValueError(f"a format is listed twice: {list(formats)}")
+        return formats
 
 
 # Test samples that a group needs to be judged. With 100, of which 5 come out otherwise than the teacher's, the 95%
@@ -335,6 +344,8 @@ class Profile(Strict):
         names = [runtime.name for runtime in self.runtimes]
         if len(set(names)) != len(names):
             raise ValueError(f"a runtime is listed twice: {names}")
+        if "ort" in self.export.extra_formats and "onnxruntime" not in names:
+            raise ValueError("export.extra_formats: ort is made of the ONNX file: add onnxruntime to runtimes, or leave it out")
         return self
 
     @model_validator(mode="after")

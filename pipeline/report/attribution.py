@@ -20,7 +20,7 @@ def attribute(file: TargetFile, float32: TargetFile | None, run: RunResult) -> d
     for network in run.students:
         path.append((STAGES[network.role], network.role, network.accuracy))
     if float32 is not None:
-        path.append(("export", f"float32 {file.export.format}", float32.accuracy.accuracy))
+        path.append(("export", f"float32 {float32.export.format}", float32.accuracy.accuracy))
         last = "quantize"
     else:
         last = "export" if file.export.scheme == "float32" else "export and quantize"

@@ -24,6 +24,7 @@ from pipeline.report.layers import float_layer_costs, mixed_notes, mixed_precisi
 from pipeline.report.operators import operator_times, operators
 from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
 from pipeline.results import (
+    MADE_OF,
     LatencyFigures,
     NetworkResult,
     PreparedData,
@@ -181,7 +182,8 @@ def _float32_beside(file: TargetFile, files: tuple[TargetFile, ...]) -> TargetFi
     """The float32 file that a file of another scheme was made from."""
     if file.export.scheme == "float32":
         return None
-    same = (f for f in files if f.export.format == file.export.format and f.export.scheme == "float32")
+    made_of = MADE_OF.get(file.export.format, file.export.format)
+    same = (f for f in files if f.export.format == made_of and f.export.scheme == "float32")
     return next(same, None)
 
 

@@ -1,0 +1,66 @@
+"""Whether a bundle's examples give what the bundle says: its golden samples through the TypeScript, value by value."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.app.model import AppModel, read_model
+from pipeline.app.typescript import compiled, run_preprocessing
+from pipeline.errors import InputError
+from pipeline.golden import GOLDEN_FILES
+from pipeline.integrity import MANIFEST, read_json, verify_bundle
+
+
+@dataclass(frozen=True)
+class AppCheck:
+    """One model file's inputs as the examples make them: values that are others than the golden ones."""
+
+    file: str
+    samples: int
+    values: int
+    different: int
+
+    @property
+    def passed(self) -> bool:
+        return self.different == 0
+
+
+def check_app(folder: Path) -> list[AppCheck]:
+    """Compiles the TypeScript of the bundle in `folder` with strict types and runs its preprocessing on the golden
+    samples. Raises InputError if the bundle is changed, holds no examples, or the compiler is not installed."""
+    manifest = verify_bundle(folder)
+    if "app" not in manifest or not (folder / "app/react-native").is_dir():
+        raise InputError(f"{folder}: holds no app/; make the bundle again with this edgepress")
+    golden = read_json(folder / GOLDEN_FILES)
+    model = read_model(folder, "", "")
+    if model.text is not None and model.pieces is None:
+        raise InputError(f"{folder}: its examples have no tokenizer to run: {model.text.reason}")
+    with compiled(folder) as javascript:
+        found = run_preprocessing(javascript, model, _samples(folder, golden), vocabulary_of(folder, model))
+    return [_compared(folder, golden["files"][file.name], file.name, place, found) for place, file in enumerate(model.files)]
+
+
+def vocabulary_of(folder: Path, model: AppModel) -> str | None:
+    if model.text is None or model.text.vocab is None:
+        return None
+    return (folder / model.text.vocab).read_text(encoding="utf-8")
+
+
+def _samples(folder: Path, golden: dict[str, Any]) -> list[Any]:
+    if "text" in golden["samples"][0]:
+        return [sample["text"] for sample in golden["samples"]]
+    return [np.asarray(Image.open(folder / sample["image"]).convert("RGB")) for sample in golden["samples"]]
+
+
+def _compared(folder: Path, entry: dict[str, Any], name: str, place: int, found: list[Any]) -> AppCheck:
+    values = different = 0
+    for tensor, stored in entry["inputs"].items():
+        for sample, expected in zip(found, np.load(folder / stored, allow_pickle=False), strict=True):
+            made = sample["files"][place]
+            made = np.array(made[tensor] if isinstance(made, dict) else made, np.float64)
+            values += expected.size
+            different += int((made != expected.reshape(-1).astype(np.float64)).sum())
+    return AppCheck(name, len(found), values, different)
