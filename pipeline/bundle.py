@@ -156,6 +156,8 @@ def _write_files(run: RunResult, profile: Profile, folder: Path) -> None:
         golden["files"][name] = write_tensors(model, name, file, options, data, positions, folder)
         if file.export.operators_file is not None:
             shutil.copyfile(file.export.operators_file, folder / f"{Path(name).stem}.{OPERATORS}")
+    for export in run.unvalidated:
+        shutil.copytree(export.file, folder / f"model.{export.label}.{export.format}")
     _write_text(folder / "preprocess.json", json_text(preprocess))
     _write_text(folder / GOLDEN_FILES, json_text(golden))
 
@@ -167,7 +169,7 @@ def _output(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _options(file: TargetFile, profile: Profile) -> RuntimeOptions:
-    runtime = next(runtime for runtime in profile.runtimes if runtime.name == file.accuracy.runtime)
+    runtime = profile.runtime_for(file.accuracy.runtime)
     return RuntimeOptions(runtime.name, runtime.threads, runtime.delegate)
 
 

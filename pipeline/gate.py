@@ -33,6 +33,7 @@ def decide(report: dict[str, Any]) -> Verdict:
     try:
         shipped = [file for file in report["files"] if file["shipped"]]
         checks = [check for file in shipped for check in _of_file(file, report)]
+        checks += _sizes_not_validated(report)
         checks += _agreements(report, {file["name"]: file for file in shipped})
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"report: incomplete, can't be judged ({error!r}); make the bundle again") from None
@@ -77,6 +78,15 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
             figure = measured[key] if measured else None
             other = beside_measured[key]["value"] if beside_measured and beside_measured[key] else None
             checks.append(_cost(name, words, file["name"], figure, budgets[name], other, elsewhere))
+    return checks
+
+
+def _sizes_not_validated(report: dict[str, Any]) -> list[Check]:
+    """Of files that nothing here can run the size alone can be judged; reports of before have none."""
+    limit, checks = report["budgets"]["size_mb"], []
+    for file in report.get("not_validated", ()) if limit is not None else ():
+        figure = {"value": file["size"]["value"] / 1e6, "unit": "MB", "source": file["size"]["source"]}
+        checks.append(_cost("size_mb", "size", file["name"], figure, limit, None, False))
     return checks
 
 

@@ -8,6 +8,8 @@ from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.coverage import cover, time_operators
 from pipeline.delegates import table_coverage
+from pipeline.extra.core_ml import convert_to_core_ml
+from pipeline.extra.executorch import export_executorch
 from pipeline.extra.ort import convert_to_ort
 from pipeline.files import Networks, StaticScheme, make_files, parts_of, plain_files, static_scheme
 from pipeline.gate import Verdict, decide
@@ -56,7 +58,7 @@ def release(
         int8=networks.int8_for(target.quantization), sensitivity=static.sensitivity if static else None,
         mixed=static.mixed if static else None,
         mixed_costs=_mixed_costs(target, networks, static, context) if static and latency else (),
-        start=networks.start, pruning=networks.pruning,
+        start=networks.start, pruning=networks.pruning, unvalidated=not_validated(target, networks, context),
     )  # fmt: skip
     report = make_report(result, recipe, target.profile, target.budgets)
     verdict = decide(report)
@@ -87,15 +89,36 @@ def judge(
 def judge_extras(
     target: TargetPlan, files: list[TargetFile], networks: Networks, context: RunContext, latency: bool
 ) -> list[TargetFile]:
-    """The files of other formats that the profile asks for and a runtime of its own can run, judged like the others."""
-    if "ort" not in target.profile.export.extra_formats:
-        return []
+    """The files of other formats that the profile asks for and that can be run here, judged like the others."""
+    asked, made = target.profile.export.extra_formats, []
+    if "ort" in asked:
+        made.append(_judged_ort(target, files, networks, context, latency))
+    if "executorch" in asked:
+        runtime = target.profile.runtime_for("executorch")
+        plan = FilePlan(runtime, target.quantization.label)
+        file = export_executorch(networks.data, networks.student, target.sequence_length, context)
+        timed = latency and target.profile.measure.where == "host"  # nothing takes it to a device yet
+        made.append(TargetFile(file, *_validated(target, plan, file, networks, context, timed), shipped=True))
+    return made
+
+
+def not_validated(target: TargetPlan, networks: Networks, context: RunContext) -> tuple[ExportedFile, ...]:
+    """The files that the profile asks for and that nothing here can run."""
+    if "coreml" not in target.profile.export.extra_formats:
+        return ()
+    scheme, length = target.quantization.scheme, target.sequence_length
+    return (convert_to_core_ml(networks.data, networks.student, scheme, length, context),)
+
+
+def _judged_ort(
+    target: TargetPlan, files: list[TargetFile], networks: Networks, context: RunContext, latency: bool
+) -> TargetFile:
     onnx = next(file for file in files if file.shipped and file.export.format == "onnx")
     plan = next(plan for plan in target.files if plan.format == "onnx")
     isa = target.profile.isa or describe_machine().isa  # a profile of any host names none
     file = convert_to_ort(onnx.export, isa, context)
     accuracy, timed = _validated(target, plan, file, networks, context, latency)
-    return [TargetFile(file, accuracy, timed, True, onnx.coverage, by_table=onnx.by_table)]  # the same operators
+    return TargetFile(file, accuracy, timed, True, onnx.coverage, by_table=onnx.by_table)  # the same operators
 
 
 def _validated(

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.quantize.mixed_results import MixedCosts, MixedResult, SensitivityResult
 from targets.latency import Summary
-from targets.profile import IoType, Scheme, Source, Task
+from targets.profile import IoType, RuntimeName, Scheme, Source, Task
 from targets.runners.quiet import Quiet
 from targets.runtimes.coverage import Coverage, OperatorTimes, TableCoverage
 
@@ -287,7 +287,7 @@ class FileAccuracy:
     accuracy: Accuracy
     agreement_with_student: float
     scores_file: Path
-    runtime: str
+    runtime: RuntimeName
     runtime_version: str
 
     @property
@@ -435,6 +435,7 @@ class RunResult:
     mixed_costs: tuple[MixedCosts, ...] = ()
     start: NetworkResult | None = None  # what was pruned where that was not the student, but what it started from
     pruning: PruningChoice | None = None  # where the goal was measured on files
+    unvalidated: tuple[ExportedFile, ...] = ()  # files that ship and that nothing here can run
 
 
 @dataclass(frozen=True)

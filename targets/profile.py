@@ -16,7 +16,7 @@ from targets.strict import Strict, parse, read_yaml
 
 Task = Literal["image-classification", "text-classification"]
 IoType = Literal["float32", "int8", "uint8"]
-RuntimeName = Literal["onnxruntime", "litert"]
+RuntimeName = Literal["onnxruntime", "litert", "executorch"]
 Source = Literal["device", "emulated", "predicted", "host"]
 ExtraFormat = Literal["ort", "executorch", "coreml"]  # of files beside those of the runtimes
 
@@ -344,6 +344,8 @@ class Profile(Strict):
         names = [runtime.name for runtime in self.runtimes]
         if len(set(names)) != len(names):
             raise ValueError(f"a runtime is listed twice: {names}")
+        if "executorch" in names:
+            raise ValueError("runtimes: ask for ExecuTorch files with export.extra_formats: [executorch]")
         if "ort" in self.export.extra_formats and "onnxruntime" not in names:
             raise ValueError("export.extra_formats: ort is made of the ONNX file: add onnxruntime to runtimes, or leave it out")
         return self
@@ -372,6 +374,11 @@ class Profile(Strict):
 
     def quantization_for(self, task: Task) -> Quantization | None:
         return self.quantization.image if task == "image-classification" else self.quantization.text
+
+    def runtime_for(self, name: RuntimeName) -> Runtime:
+        """The runtime of that name; ExecuTorch's where the profile asks for its files."""
+        extra = [Runtime(name="executorch", delegate="xnnpack")] if "executorch" in self.export.extra_formats else []
+        return next(runtime for runtime in (*self.runtimes, *extra) if runtime.name == name)
 
     def budgets_for(self, task: Task) -> Budgets:
         return self.budgets.image if task == "image-classification" else self.budgets.text

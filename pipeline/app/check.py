@@ -40,7 +40,9 @@ def check_app(folder: Path) -> list[AppCheck]:
         raise InputError(f"{folder}: its examples have no tokenizer to run: {model.text.reason}")
     with compiled(folder) as javascript:
         found = run_preprocessing(javascript, model, _samples(folder, golden), vocabulary_of(folder, model))
-    return [_compared(folder, golden["files"][file.name], file.name, place, found) for place, file in enumerate(model.files)]
+    return [
+        _compared(folder, golden["files"][file.name], file.name, place, found) for place, file in enumerate(model.files)
+    ]
 
 
 def vocabulary_of(folder: Path, model: AppModel) -> str | None:

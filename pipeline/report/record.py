@@ -25,6 +25,7 @@ from pipeline.report.operators import operator_times, operators
 from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
 from pipeline.results import (
     MADE_OF,
+    ExportedFile,
     LatencyFigures,
     NetworkResult,
     PreparedData,
@@ -65,6 +66,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "pruning": pruning(run, recipe.prune),
         "vocabulary": _vocabulary(run.students),
         "files": [_file(file, run, recipe, profile, labels) for file in run.files],
+        "not_validated": [_not_validated(export) for export in run.unvalidated],
         "agreements": _agreements(run.files, len(labels)),
         "audit": audit(run, {file_name(file): file for file in run.files}, budgets),
         "sensitivity": sensitivity(run),
@@ -77,6 +79,11 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
             *pruning_notes(run),
             *mixed_notes(run),
             *explanation_notes(run, budgets),
+            *(
+                f"model.{export.label}.{export.format} is {note}."
+                for export in run.unvalidated
+                for note in export.notes
+            ),
             *run.notes,
         ],
         "provenance": _provenance(recipe, profile),
@@ -148,7 +155,7 @@ def _shrunk(before: NetworkResult, after: NetworkResult) -> dict[str, Any]:
 
 def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, labels: np.ndarray) -> dict[str, Any]:
     export, judged = file.export, file.accuracy
-    runtime = next(runtime for runtime in profile.runtimes if runtime.name == judged.runtime)
+    runtime = profile.runtime_for(judged.runtime)
     beside = _float32_beside(file, run.files)
     return {
         "name": file_name(file),
@@ -175,6 +182,18 @@ def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, la
         "notes": list(export.notes),
         "operators": operators(file, profile),
         "measured": _measured(file, beside, run, recipe, profile),
+    }
+
+
+def _not_validated(export: ExportedFile) -> dict[str, Any]:
+    """A file that ships and that nothing here can run."""
+    return {
+        "name": f"model.{export.label}.{export.format}",
+        "format": export.format,
+        "scheme": export.scheme,
+        "sha256": export.sha256,
+        "size": figure(export.bytes, "bytes", COUNTED),
+        "reason": "; ".join(export.notes),
     }
 
 

@@ -46,7 +46,9 @@ def app_bundle(
         inputs = {}
         for place, spec in enumerate(specs):
             inputs[spec.name] = f"golden/{name}.input{place}.npy"
-            np.save(folder / inputs[spec.name], np.stack([feeds(tuple(specs), data, int(row))[spec.name] for row in rows]))
+            np.save(
+                folder / inputs[spec.name], np.stack([feeds(tuple(specs), data, int(row))[spec.name] for row in rows])
+            )
         runtime = {"name": RUNTIMES[name.rpartition(".")[2]], "threads": 2, "delegate": delegate}
         golden["files"][name] = {"runtime": runtime, "inputs": inputs}
     (folder / "preprocess.json").write_text(json_text(preprocess), encoding="utf-8")

@@ -137,7 +137,11 @@ def test_a_wrong_type_does_not_compile(digits: PreparedData, tmp_path: Path) -> 
     folder = app_bundle(tmp_path / "bundle", digits, FLOATS)
     for name, right, wrong in (
         ("onnxRuntimeClassifier.ts", "intraOpNumThreads: 2", 'intraOpNumThreads: "2"'),
-        ("liteRtClassifier.ts", "this.model.run(inputs.map((input) => input.buffer as ArrayBuffer))", "this.model.run(2)"),
+        (
+            "liteRtClassifier.ts",
+            "this.model.run(inputs.map((input) => input.buffer as ArrayBuffer))",
+            "this.model.run(2)",
+        ),
     ):
         file = folder / "app/react-native" / name
         text = file.read_text()

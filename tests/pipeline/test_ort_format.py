@@ -115,7 +115,9 @@ def test_what_is_no_onnx_model_is_refused(image_onnx: ExportedFile, context: Run
         convert_to_ort(broken, ARM, context)
 
 
-def test_a_bundle_ships_it_judged_like_any_other_file(digits: PreparedData, context: RunContext, tmp_path: Path) -> None:
+def test_a_bundle_ships_it_judged_like_any_other_file(
+    digits: PreparedData, context: RunContext, tmp_path: Path
+) -> None:
     run = releases.real_release(tmp_path / "run", digits, context)
     target = planned(profile_file(tmp_path))
     networks = Networks(digits, digits, run.teacher, run.teacher_onnx_bytes, None, run.students)
@@ -160,5 +162,3 @@ def test_wrong_formats_are_refused_when_the_profile_is_read(tmp_path: Path, text
 def test_ort_needs_an_onnx_file(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="ort is made of the ONNX file: add onnxruntime to runtimes"):
         load_profile(str(profile_file(tmp_path, name="coral_dev")))
-
-
