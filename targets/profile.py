@@ -347,7 +347,9 @@ class Profile(Strict):
         if "executorch" in names:
             raise ValueError("runtimes: ask for ExecuTorch files with export.extra_formats: [executorch]")
         if "ort" in self.export.extra_formats and "onnxruntime" not in names:
-            raise ValueError("export.extra_formats: ort is made of the ONNX file: add onnxruntime to runtimes, or leave it out")
+            raise ValueError(
+                "export.extra_formats: ort is made of the ONNX file: add onnxruntime to runtimes, or leave it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from pipeline.app.model import AppModel, read_model
 from pipeline.app.typescript import compiled, run_preprocessing
 from pipeline.errors import InputError
 from pipeline.golden import GOLDEN_FILES
-from pipeline.integrity import MANIFEST, read_json, verify_bundle
+from pipeline.integrity import read_json, verify_bundle
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Writes `app/` into a bundle: code for Android, iOS and React Native that feeds this bundle's models and reads them."""
+"""Writes `app/` into a bundle: code for Android, iOS and React Native that feeds its models and reads them."""
 
 import json
 from collections.abc import Callable
@@ -52,9 +52,9 @@ def checks() -> dict[str, Any]:
 
 def _render(template: str, model: AppModel) -> str:
     ending = template.removesuffix(".j2").rpartition(".")[2]
-    environment = Environment(  # noqa: S701 - source code, in which HTML's escapes would be wrong; `quoted` is the escape
+    environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - not HTML: `quoted` writes literals of the language
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -96,7 +96,7 @@ def _convert(module: Any, data: PreparedData, length: int | None, scheme: Scheme
 
 
 def _name_items(manifest: Path) -> None:
-    """A package's manifest names its items by chance: here by their paths, so that the same model has the same bytes."""
+    """A package's manifest names its items by chance: here by their paths, so the same model has the same bytes."""
     content = json.loads(manifest.read_text(encoding="utf-8"))
     items, root = {}, content["rootModelIdentifier"]
     for name, item in content["itemInfoEntries"].items():

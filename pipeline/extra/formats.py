@@ -31,7 +31,7 @@ def refuse_unfit(profile: Profile, quantization: Quantization) -> None:
         extra = EXTRAS[name]
         if extra.schemes is not None and quantization.scheme not in extra.schemes:
             raise InputError(
-                f"target {profile.id} asks for {name}, which is made in {' or '.join(extra.schemes)}, and its scheme is "
+                f"target {profile.id} asks for {name}, which is made in {' or '.join(extra.schemes)}, its scheme is "
                 f"{quantization.scheme}: leave {name} out of export.extra_formats, or give it a target of its own in "
                 "such a scheme"
             )

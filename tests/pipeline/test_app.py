@@ -14,7 +14,7 @@ from pipeline.app.check import check_app, vocabulary_of
 from pipeline.app.model import read_model
 from pipeline.app.typescript import compiled, installed, run_preprocessing
 from pipeline.app.write import rendered, write_app
-from pipeline.errors import InputError
+from pipeline.errors import USER_ERRORS, InputError
 from pipeline.results import PreparedData
 from targets.runtimes.base import TensorSpec
 from tests.pipeline.app_bundle import app_bundle, text_specs
@@ -32,14 +32,38 @@ TEXTS = {
 SAME_ORDER = {(28, 28), (1, 1), (31, 97), (32, 640), (200, 300)}
 
 HARD = [
-    "", " ", "\t\n", "Café, naïve façade: ÀÉÎÕÜ Ångström", "I İ ı ﬁ ß ẞ Σίσυφος ΣΊΣΥΦΟΣ", "e\u0301 o\u0308\u0304 a\u20dd",
-    "😀 great 👍🏽 family 👨‍👩‍👧‍👦 flag 🇫🇷", "我喜欢这部电影 very 好 much", "한국어 각각 \u1100\u1161\u11a8", "ｶﾞｷﾞ が か\u3099",
-    "नमस्ते ภาษาไทย עִבְרִית اَلْعَرَبِيَّةُ", "a\x00b\x01c\x1fd\x7fe\x85f\ufffdg", "zero\u200bwidth\u200djoin\u00adsoft\ufeffbom",
-    "a\u00a0b\u2003c\u3000d\u2028e\u2029f\u1680g", "don't stop... believin'!!! (what?) {x}~`|^$+=<>", "“curly” ‘quotes’ — dash – … «»¿¡",
-    "a" * 100, "a" * 101, "é" * 100, "é" * 101, "x" * 5000, "word " * 300, "unbelievablyextraordinarily",
-    "[CLS] hidden [SEP] and [MASK] [UNK] [PAD]", "[SEP][SEP]", "[sep] [ SEP ] [[SEP]]", "3.14159 1,000,000 $5.99 50%",
-    "http://example.com/a_b?c=d&e=f#g me@mail.org", "𝕳𝖊𝖑𝖑𝖔 𝔘𝔫𝔦 𠀀𠜎 𫠠𬺰", "\ud7ff\ue000\uf8ff \U000f0000 \u0378 \U0001fae0", "ǅ ǆ Ǆ ŉ ΐ ﬃ",
-]  # fmt: skip
+    "",
+    " ",
+    "\t\n",
+    "Café, naïve façade: ÀÉÎÕÜ Ångström",
+    "I İ ı ﬁ ß ẞ Σίσυφος ΣΊΣΥΦΟΣ",
+    "e\u0301 o\u0308\u0304 a\u20dd",
+    "😀 great 👍🏽 family 👨‍👩‍👧‍👦 flag 🇫🇷",
+    "我喜欢这部电影 very 好 much",
+    "한국어 각각 \u1100\u1161\u11a8",
+    "ｶﾞｷﾞ が か\u3099",
+    "नमस्ते ภาษาไทย עִבְרִית اَلْعَرَبِيَّةُ",
+    "a\x00b\x01c\x1fd\x7fe\x85f\ufffdg",
+    "zero\u200bwidth\u200djoin\u00adsoft\ufeffbom",
+    "a\u00a0b\u2003c\u3000d\u2028e\u2029f\u1680g",
+    "don't stop... believin'!!! (what?) {x}~`|^$+=<>",
+    "“curly” ‘quotes’ — dash – … «»¿¡",
+    "a" * 100,
+    "a" * 101,
+    "é" * 100,
+    "é" * 101,
+    "x" * 5000,
+    "word " * 300,
+    "unbelievablyextraordinarily",
+    "[CLS] hidden [SEP] and [MASK] [UNK] [PAD]",
+    "[SEP][SEP]",
+    "[sep] [ SEP ] [[SEP]]",
+    "3.14159 1,000,000 $5.99 50%",
+    "http://example.com/a_b?c=d&e=f#g me@mail.org",
+    "𝕳𝖊𝖑𝖑𝖔 𝔘𝔫𝔦 𠀀𠜎 𫠠𬺰",
+    "\ud7ff\ue000\uf8ff \U000f0000 \u0378 \U0001fae0",
+    "ǅ ǆ Ǆ ŉ ΐ ﬃ",
+]
 
 
 @pytest.fixture
@@ -47,7 +71,7 @@ def tools() -> None:
     """Skips where the compiler and the packages are not installed."""
     try:
         installed()
-    except Exception as error:
+    except USER_ERRORS as error:
         pytest.skip(str(error))
 
 
@@ -169,7 +193,7 @@ def test_the_examples_say_what_the_bundle_says(digits: PreparedData, tmp_path: P
         if "reprocessing" in name:
             assert all(f'"{label}"' in text for label in digits.labels)
     assert "float32 [1, 3, 32, 32]" in files["README.md"]
-    assert "parsed by tree-sitter-kotlin, not compiled" in files["README.md"]
+    assert "parsed by tree-sitter-swift, not compiled" in files["README.md"]
 
 
 def test_a_bundle_of_one_runtime_has_its_examples_alone(digits: PreparedData, tmp_path: Path) -> None:
@@ -202,7 +226,7 @@ def test_other_preprocessing_gets_no_code_that_does_it_wrong(digits: PreparedDat
     folder = app_bundle(tmp_path / "bundle", digits, FLOATS)
     file = folder / "preprocess.json"
     file.write_text(file.read_text().replace('"keep_aspect": false', '"keep_aspect": true'))
-    with pytest.raises(ValueError, match="resize is .*'keep_aspect': True"):
+    with pytest.raises(ValueError, match=r"resize is .*'keep_aspect': True"):
         write_app(folder, "tiny", "Google Pixel 8")
 
 

@@ -66,7 +66,8 @@ def test_the_parsers_find_what_is_wrong() -> None:
 
 def test_labels_that_look_like_code_stay_labels(digits: PreparedData, tmp_path: Path) -> None:
     labels = (
-        'a "quoted" one', "back\\slash", "${System.exit(1)}", "$name", "\\(exit(1))", "tab\there", "null\x00", "naïve 😀",
+        'a "quoted" one',
+        "back\\slash", "${System.exit(1)}", "$name", "\\(exit(1))", "tab\there", "null\x00", "naïve 😀",
         "*/ fun x() {} /*", "\u200fright to left",
     )  # fmt: skip
     folder = app_bundle(tmp_path / "bundle", digits, KINDS["float"])

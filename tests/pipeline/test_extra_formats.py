@@ -41,8 +41,8 @@ def absent(module: str) -> bool:
 @pytest.mark.parametrize(
     ("formats", "name", "scheme", "reason"),
     [
-        ("coreml", "pixel8", None, "coreml, which is made in float32 or float16, and its scheme is int8-static"),
-        ("executorch", "iphone15", None, "executorch, which is made in float32, and its scheme is float16"),
+        ("coreml", "pixel8", None, "coreml, which is made in float32 or float16, its scheme is int8-static"),
+        ("executorch", "iphone15", None, "executorch, which is made in float32, its scheme is float16"),
     ],
 )
 def test_schemes_that_can_not_be_had_are_refused_before_anything_runs(
@@ -68,7 +68,7 @@ def test_executorch_is_no_runtime_of_a_profile(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     content = (ROOT / "targets/profiles/iphone15.yaml").read_text()
     file.write_text(content.replace("name: onnxruntime", "name: executorch"))
-    with pytest.raises(TargetError, match="ask for ExecuTorch files with export.extra_formats"):
+    with pytest.raises(TargetError, match=r"ask for ExecuTorch files with export\.extra_formats"):
         load_profile(str(file))
 
 

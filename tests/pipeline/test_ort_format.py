@@ -92,8 +92,8 @@ def test_the_operators_are_those_of_the_file_as_onnxruntimes_build_takes_them(
     assert str(made.file.parent) not in text
     assert text.splitlines()[:2] == ["# Generated from model/s:", "# - model.int8-static.ort"]
     required, _ = parse_config(str(made.operators_file), enable_type_reduction=True)
-    (operators,) = required["ai.onnx"].values()
-    assert {"QLinearConv", "QuantizeLinear"} <= set(operators)
+    operators = set().union(*required["ai.onnx"].values())  # by the operator set in which each came up
+    assert {"QLinearConv", "QuantizeLinear"} <= operators
 
 
 def test_it_says_nothing_and_gives_the_same_bytes_again(
