@@ -13,6 +13,8 @@ from pipeline.errors import InputError
 from pipeline.golden import GOLDEN_FILES
 from pipeline.integrity import read_json, verify_bundle
 
+TOKENS = "golden/tokens.json"
+
 
 @dataclass(frozen=True)
 class AppCheck:
@@ -38,11 +40,25 @@ def check_app(folder: Path) -> list[AppCheck]:
     model = read_model(folder, "", "")
     if model.text is not None and model.pieces is None:
         raise InputError(f"{folder}: its examples have no tokenizer to run: {model.text.reason}")
+    vocabulary = vocabulary_of(folder, model)
     with compiled(folder) as javascript:
-        found = run_preprocessing(javascript, model, _samples(folder, golden), vocabulary_of(folder, model))
+        found = run_preprocessing(javascript, model, _samples(folder, golden), vocabulary)
+        tokens = _token_check(folder, javascript, model, vocabulary)
     return [
         _compared(folder, golden["files"][file.name], file.name, place, found) for place, file in enumerate(model.files)
-    ]
+    ] + tokens
+
+
+def _token_check(folder: Path, javascript: Path, model: AppModel, vocabulary: str | None) -> list[AppCheck]:
+    """The ids of the bundle's golden texts, where it has some: each text whose ids differ counts as one value."""
+    if model.text is None or not (folder / TOKENS).is_file():
+        return []
+    entries = read_json(folder / TOKENS)["texts"]
+    found = run_preprocessing(javascript, model, [entry["text"] for entry in entries], vocabulary)
+    length = model.text.length
+    expected = [ids if len(ids) <= length else [*ids[: length - 1], ids[-1]] for ids in (one["ids"] for one in entries)]
+    different = sum(one["ids"] != ids for one, ids in zip(found, expected, strict=True))
+    return [AppCheck(TOKENS, len(entries), len(entries), different)]
 
 
 def vocabulary_of(folder: Path, model: AppModel) -> str | None:
