@@ -59,7 +59,7 @@ class ExecuTorchModel:
             for name, one in zip(NAMES[len(given)], given, strict=True)
         )
         scores = meta.output_tensor_meta(0)
-        self.outputs = (TensorSpec("scores", tuple(scores.sizes()), _dtype(scores)),)
+        self.outputs: tuple[TensorSpec, ...] = (TensorSpec("scores", tuple(scores.sizes()), _dtype(scores)),)
         self._tensor = torch.from_numpy
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
