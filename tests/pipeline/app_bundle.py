@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from pipeline.app.write import write_app
 from pipeline.bundle import _output
@@ -20,6 +21,14 @@ RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
 
 def text_specs(length: int, dtype: str) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, (1, length), dtype) for name in ("input_ids", "attention_mask", "token_type_ids"))
+
+
+def ids_of(folder: Path, texts: list[str], length: int) -> list[list[int]]:
+    """The ids that the tokenizer of the bundle in `folder` gives to `texts`, cut to `length`, not padded."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length=length)
+    return [tokenizer.encode(text).ids for text in texts]
 
 
 def app_bundle(
