@@ -170,6 +170,7 @@ def read_model(folder: Path, recipe: str, target: str) -> AppModel:
 def _file(name: str, record: dict[str, Any], runtime: dict[str, Any]) -> ModelFile:
     (output,) = record["outputs"]
     scores = Tensor(output["name"], tuple(output["shape"]), output["dtype"], output["quantization"])
+    inputs: tuple[Tensor, ...]
     if "image" in record:
         image = record["image"]
         _refuse_other(name, image, PICTURES)
