@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.app.write import checks, write_app
 from pipeline.errors import InputError
 from pipeline.feeds import preprocess_settings
 from pipeline.golden import (
@@ -37,6 +38,7 @@ from targets.runners.base import runner_for
 from targets.runtimes.base import RuntimeOptions, TensorSpec, open_model
 
 SCHEMA = 1
+OPERATORS = "required_operators_and_types.config"  # what onnxruntime calls it
 CLOCKED = ("MODEL_CARD.md", REPORT, "report.html")  # they tell what the clock and the memory meter gave
 UNREPEATED = dict.fromkeys(("measured", "emulated", "predicted"))  # of a report's file: no two runs have the same bits
 
@@ -59,6 +61,7 @@ def write_bundle(
             shutil.rmtree(leftover, ignore_errors=True)
         (beside / "golden").mkdir(parents=True)
         _write_files(run, profile, beside)
+        write_app(beside, report["recipe"], report["target"]["name"])
         _write_report(beside, report, verdict)
         _write_text(beside / SBOM, sbom_text(beside, recipe, profile.id, run.data, CLOCKED))
         _write_text(beside / MANIFEST, json_text(_manifest(run, recipe, profile, report, beside)))
@@ -170,6 +173,10 @@ def _write_files(run: RunResult, profile: Profile, folder: Path) -> None:
         model = open_model(folder / name, options)
         preprocess[name] = {**preprocess_settings(model.inputs, data), "outputs": [_output(o) for o in model.outputs]}
         golden["files"][name] = write_tensors(model, name, file, options, data, positions, folder)
+        if file.export.operators_file is not None:
+            shutil.copyfile(file.export.operators_file, folder / f"{Path(name).stem}.{OPERATORS}")
+    for export in run.unvalidated:
+        shutil.copytree(export.file, folder / f"model.{export.label}.{export.format}")
     _write_text(folder / "preprocess.json", json_text(preprocess))
     _write_text(folder / REFERENCE, json_text(_reference(run)))
     _write_text(folder / GOLDEN_FILES, json_text(golden))
@@ -188,7 +195,7 @@ def _output(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _options(file: TargetFile, profile: Profile) -> RuntimeOptions:
-    runtime = next(runtime for runtime in profile.runtimes if runtime.name == file.accuracy.runtime)
+    runtime = profile.runtime_for(file.accuracy.runtime)
     return RuntimeOptions(runtime.name, runtime.threads, runtime.delegate)
 
 
@@ -212,6 +219,7 @@ def _manifest(run: RunResult, recipe: Recipe, profile: Profile, report: dict[str
             name: {"sha256": digest, "bytes": (folder / name).stat().st_size} for name, digest in digests.items()
         },
         "clock_figures": list(CLOCKED) if any(file.latency or file.emulated for file in run.files) else [],
+        "app": checks(),
         "reproducible_sha256": _reproducible(report, digests),
     }
 

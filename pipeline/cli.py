@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli_app import check_app_command
 from pipeline.cli_browser import install_browser_command
 from pipeline.cli_cache import cache_app
 from pipeline.cli_compare import compare_command
@@ -199,7 +200,6 @@ app.command(
 app.command("report", epilog="Example: edgepress report artifacts --out overview.html")(report_command)
 app.command("predict", epilog="Example: edgepress predict artifacts/digits-mobilenet/rpi4")(predict_command)
 app.command("history", epilog="Example: edgepress history released --html history.html")(history_command)
-
 app.command("monitor", epilog="Example: edgepress monitor artifacts/digits-mobilenet/pixel8 --observed field.csv")(
     monitor_command
 )
@@ -261,6 +261,9 @@ targets_app.command("install-emulator", epilog="Example: edgepress targets insta
 targets_app.command("install-browser", epilog="Example: edgepress targets install-browser --yes")(
     install_browser_command
 )
+
+
+app.command("check-app", epilog="Example: edgepress check-app artifacts/digits-mobilenet/pixel8")(check_app_command)
 
 
 @app.command("doctor", epilog="Example: edgepress doctor --json")

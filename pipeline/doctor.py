@@ -51,6 +51,8 @@ PACKAGES = (
     ("captum", "captum", False, "attribution agreement", "pip install 'edgepress[explain]'"),
     ("tensorboard", "tensorboard", False, "tracking", "pip install 'edgepress[tracking]'"),
     ("tensorflow-cpu", "tensorflow", False, "Keras and SavedModel teachers", "pip install 'edgepress[tensorflow]'"),
+    ("executorch", "executorch", False, ".pte files", "pip install 'edgepress[executorch]'"),
+    ("coremltools", "coremltools", False, ".mlpackage files", "pip install 'edgepress[coreml]'"),
     ("mediapipe", "mediapipe", False, "reads bundles back as an app would", "pip install mediapipe"),
 )  # fmt: skip
 

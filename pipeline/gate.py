@@ -12,6 +12,7 @@ from pipeline.instructions import emulated_checks
 from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.operator_budget import operator_checks
 from pipeline.predicted_budget import held_against
+from pipeline.results import MADE_OF
 from pipeline.verdict import Check, Verdict
 from pipeline.words import short
 from targets.latency import PERCENTILES, early_stopping
@@ -39,6 +40,7 @@ def decide(report: dict[str, Any]) -> Verdict:
     try:
         shipped = [file for file in report["files"] if file["shipped"]]
         checks = [check for file in shipped for check in _of_file(file, report)]
+        checks += _sizes_not_validated(report)
         checks += _agreements(report, {file["name"]: file for file in shipped})
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"report: incomplete, can't be judged ({error!r}); make the bundle again") from None
@@ -99,6 +101,15 @@ def _of_file(file: dict[str, Any], report: dict[str, Any]) -> list[Check]:
     return [*checks, *emulated_checks(file, budgets.get("instructions_m"))]
 
 
+def _sizes_not_validated(report: dict[str, Any]) -> list[Check]:
+    """Of files that nothing here can run the size alone can be judged; reports of before have none."""
+    limit, checks = report["budgets"]["size_mb"], []
+    for file in report.get("not_validated", ()) if limit is not None else ():
+        figure = {"value": file["size"]["value"] / 1e6, "unit": "MB", "source": file["size"]["source"]}
+        checks.append(_cost("size_mb", "size", file["name"], figure, limit, None, False))
+    return checks
+
+
 def _at_one_place(measured: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
     """Whether two files were measured on the same machine, so that their figures can be held against each other."""
     if measured is None or other is None:
@@ -109,7 +120,8 @@ def _at_one_place(measured: dict[str, Any] | None, other: dict[str, Any] | None)
 def _float32_beside(file: dict[str, Any], report: dict[str, Any]) -> dict[str, Any] | None:
     if file["scheme"] == "float32":
         return None
-    same = (f for f in report["files"] if f["format"] == file["format"] and f["scheme"] == "float32")
+    made_of = MADE_OF.get(file["format"], file["format"])
+    same = (f for f in report["files"] if f["format"] == made_of and f["scheme"] == "float32")
     return next(same, None)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.delegates import known_uncovered
 from pipeline.errors import InputError
+from pipeline.extra.formats import extra_names, refuse_unfit
 from pipeline.packages import require_extra
 from pipeline.recipe import Recipe
 from pipeline.results import Format
@@ -154,6 +155,7 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
     if recipe.task == "text-classification":
         length = min(recipe.text.sequence_length, profile.export.max_sequence_length or recipe.text.sequence_length)
     _refuse_other_levels(recipe.quantize, quantization, profile.id)
+    refuse_unfit(profile, quantization)
     files = tuple(FilePlan(runtime, quantization.label) for runtime in profile.runtimes)
     budgets = profile.budgets_for(recipe.task).tightened_by(recipe.budgets)
     plan = TargetPlan(profile, quantization, budgets, length, files)
@@ -317,6 +319,9 @@ def _shared_files(plan: Plan) -> dict[tuple[str, str], list[str]]:
         for file in target.files:
             if target.quantization.scheme != "float32":
                 shared.setdefault(("quantize", f"{file.format} {file.label}"), []).append(target.profile.id)
+    for target in plan.targets:
+        for name in extra_names(target.profile, target.quantization.label):
+            shared.setdefault(("extra", name), []).append(target.profile.id)
     for target in plan.targets:
         for file in target.files:
             threads = f"{file.runtime.threads} thread(s)"

@@ -13,11 +13,12 @@ import numpy as np
 from pipeline.emulation_results import EmulatedFile, PredictedLatency
 from pipeline.quantize.mixed_results import MixedCosts, MixedResult, SensitivityResult
 from targets.latency import Summary
-from targets.profile import IoType, Scheme, Source, Task
+from targets.profile import IoType, RuntimeName, Scheme, Source, Task
 from targets.runners.quiet import Quiet
 from targets.runtimes.coverage import Coverage, OperatorTimes, TableCoverage
 
-Format = Literal["onnx", "tflite"]
+Format = Literal["onnx", "tflite", "ort", "pte", "mlpackage"]
+MADE_OF: dict[str, Format] = {"ort": "onnx"}  # formats whose files are made of a file of another
 SplitName = Literal["train", "validation", "test", "transfer"]
 UNLABELLED = -1  # in place of the class of a sample that has none
 Role = Literal["teacher", "assistant", "naive", "student", "pruned", "trimmed", "int8"]
@@ -165,6 +166,7 @@ class ExportedFile:
     sequence_length: int | None = None
     calibration_manifest: Path | None = None
     notes: tuple[str, ...] = ()
+    operators_file: Path | None = None  # of .ort files: the operators that a reduced build of ONNX Runtime must have
 
     @property
     def label(self) -> str:
@@ -206,7 +208,7 @@ class FileAccuracy:
     accuracy: Accuracy
     agreement_with_student: float
     scores_file: Path
-    runtime: str
+    runtime: RuntimeName
     runtime_version: str
 
     @property
@@ -357,3 +359,4 @@ class RunResult:
     mixed_costs: tuple[MixedCosts, ...] = ()
     start: NetworkResult | None = None  # what was pruned where that was not the student, but what it started from
     pruning: PruningChoice | None = None  # where the goal was measured on files
+    unvalidated: tuple[ExportedFile, ...] = ()  # files that ship and that nothing here can run

@@ -7,7 +7,7 @@ import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from targets.budgets import Budgets, BudgetsByTask
 from targets.errors import TargetError
@@ -17,8 +17,9 @@ from targets.strict import Strict, parse, read_yaml
 
 Task = Literal["image-classification", "text-classification"]
 IoType = Literal["float32", "int8", "uint8"]
-RuntimeName = Literal["onnxruntime", "litert"]
+RuntimeName = Literal["onnxruntime", "litert", "executorch"]
 Source = Literal["device", "emulated", "predicted", "host"]
+ExtraFormat = Literal["ort", "executorch", "coreml"]  # of files beside those of the runtimes
 
 SCHEMA = 1
 
@@ -124,6 +125,14 @@ class ExportSettings(Strict):
     banned_ops: tuple[str, ...] = ()  # the field's names in lower case with dashes: hard-swish, gelu ...
     banned_reason: str | None = None
     max_transposes: int | None = Field(default=None, ge=0)
+    extra_formats: tuple[ExtraFormat, ...] = ()
+
+    @field_validator("extra_formats")
+    @classmethod
+    def _each_once(cls, formats: tuple[ExtraFormat, ...]) -> tuple[ExtraFormat, ...]:
+        if len(set(formats)) != len(formats):
+            raise ValueError(f"a format is listed twice: {list(formats)}")
+        return formats
 
 
 class Baseline(Strict):
@@ -163,6 +172,12 @@ class Profile(Strict):
         names = [runtime.name for runtime in self.runtimes]
         if len(set(names)) != len(names):
             raise ValueError(f"a runtime is listed twice: {names}")
+        if "executorch" in names:
+            raise ValueError("runtimes: ask for ExecuTorch files with export.extra_formats: [executorch]")
+        if "ort" in self.export.extra_formats and "onnxruntime" not in names:
+            raise ValueError(
+                "export.extra_formats: ort is made of the ONNX file: add onnxruntime to runtimes, or leave it out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -189,6 +204,11 @@ class Profile(Strict):
 
     def quantization_for(self, task: Task) -> Quantization | None:
         return self.quantization.image if task == "image-classification" else self.quantization.text
+
+    def runtime_for(self, name: RuntimeName) -> Runtime:
+        """The runtime of that name; ExecuTorch's where the profile asks for its files."""
+        extra = [Runtime(name="executorch", delegate="xnnpack")] if "executorch" in self.export.extra_formats else []
+        return next(runtime for runtime in (*self.runtimes, *extra) if runtime.name == name)
 
     def budgets_for(self, task: Task) -> Budgets:
         return self.budgets.image if task == "image-classification" else self.budgets.text

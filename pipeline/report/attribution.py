@@ -33,7 +33,7 @@ def attribute(file: TargetFile, float32: TargetFile | None, run: RunResult) -> d
 
     path = [network("teacher", run.teacher), *(network(STAGES[found.role], found) for found in run.students)]
     if float32 is not None:
-        path.append(Stop("export", f"float32 {file.export.format}", _right(float32.accuracy.scores, labels)))
+        path.append(Stop("export", f"float32 {float32.export.format}", _right(float32.accuracy.scores, labels)))
         last = "quantize"
     else:
         last = "export" if file.export.scheme == "float32" else "export and quantize"

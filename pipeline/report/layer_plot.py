@@ -11,8 +11,8 @@ DRAWN = 40  # layers: of more the dearest
 NAMED = 34  # characters of a layer's label
 # The page's light colours, for a file that no page gives any.
 COLOURS = {
-    "ink": "#1a1d24", "muted": "#586070", "grid": "#cfd5df", "page": "#ffffff", "bad": "#c2353a", "series-0": "#2b5fc4",
-    "series-1": "#d9772b",
+    "ink": "#1a1d24", "muted": "#586070", "grid": "#cfd5df", "page": "#ffffff", "bad": "#b4262c", "series-0": "#2b5fc4",
+    "series-1": "#b95a10",
 }  # fmt: skip
 
 

@@ -30,6 +30,8 @@ from pipeline.report.paths import without_folders
 from pipeline.report.peers import peers
 from pipeline.report.pruning import pace_figures, pace_notes, pruning, pruning_notes, sides
 from pipeline.results import (
+    MADE_OF,
+    ExportedFile,
     LatencyFigures,
     NetworkResult,
     PreparedData,
@@ -71,6 +73,7 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
         "pruning": pruning(run, recipe.prune),
         "vocabulary": _vocabulary(run.students),
         "files": [_file(file, run, recipe, profile, labels) for file in run.files],
+        "not_validated": [_not_validated(export) for export in run.unvalidated],
         "agreements": _agreements(run.files, len(labels)),
         "audit": audit(run, files, budgets),
         "disagreements": disagreements(run, files),
@@ -85,6 +88,11 @@ def make_report(run: RunResult, recipe: Recipe, profile: Profile, budgets: Budge
             *pruning_notes(run),
             *mixed_notes(run),
             *explanation_notes(run, budgets),
+            *(
+                f"model.{export.label}.{export.format} is {note}."
+                for export in run.unvalidated
+                for note in export.notes
+            ),
             *run.notes,
         ],
         "provenance": _provenance(recipe, profile),
@@ -156,7 +164,7 @@ def _shrunk(before: NetworkResult, after: NetworkResult) -> dict[str, Any]:
 
 def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, labels: np.ndarray) -> dict[str, Any]:
     export, judged = file.export, file.accuracy
-    runtime = next(runtime for runtime in profile.runtimes if runtime.name == judged.runtime)
+    runtime = profile.runtime_for(judged.runtime)
     beside = _float32_beside(file, run.files)
     return {
         "name": file_name(file),
@@ -188,11 +196,24 @@ def _file(file: TargetFile, run: RunResult, recipe: Recipe, profile: Profile, la
     }
 
 
+def _not_validated(export: ExportedFile) -> dict[str, Any]:
+    """A file that ships and that nothing here can run."""
+    return {
+        "name": f"model.{export.label}.{export.format}",
+        "format": export.format,
+        "scheme": export.scheme,
+        "sha256": export.sha256,
+        "size": figure(export.bytes, "bytes", COUNTED),
+        "reason": "; ".join(export.notes),
+    }
+
+
 def _float32_beside(file: TargetFile, files: tuple[TargetFile, ...]) -> TargetFile | None:
     """The float32 file that a file of another scheme was made from."""
     if file.export.scheme == "float32":
         return None
-    same = (f for f in files if f.export.format == file.export.format and f.export.scheme == "float32")
+    made_of = MADE_OF.get(file.export.format, file.export.format)
+    same = (f for f in files if f.export.format == made_of and f.export.scheme == "float32")
     return next(same, None)
 
 

@@ -74,6 +74,10 @@ def open_model(file: Path, options: RuntimeOptions) -> Model:
         from targets.runtimes.ort import OnnxModel
 
         return OnnxModel(file, options)
+    if options.runtime == "executorch":
+        from targets.runtimes.executorch import ExecuTorchModel
+
+        return ExecuTorchModel(file, options)
     from targets.runtimes.litert import LiteRtModel
 
     return LiteRtModel(file, options)
@@ -105,6 +109,8 @@ def runtime_version(name: "RuntimeName") -> str:
     """The version of a runtime, which is imported to be sure. Raises TargetError if it can't be used here."""
     if name == "onnxruntime":
         from targets.runtimes.ort import version
+    elif name == "executorch":
+        from targets.runtimes.executorch import version
     else:
         from targets.runtimes.litert import version
     return version()
@@ -114,6 +120,8 @@ def session_settings(options: RuntimeOptions) -> str:
     """The session options that ship, in words, for reports: an app that sets others may measure otherwise."""
     if options.runtime == "onnxruntime":
         from targets.runtimes.ort import settings
+    elif options.runtime == "executorch":
+        from targets.runtimes.executorch import settings
     else:
         from targets.runtimes.litert import settings
     return settings(options)

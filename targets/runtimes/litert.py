@@ -92,7 +92,7 @@ def _check_identifier(file: Path) -> None:
 def _open(file: Path, **arguments: Any) -> Any:
     interpreter_class = _interpreter_class()
     try:
-        with _quiet_stderr():
+        with quiet_stderr():
             interpreter = interpreter_class(model_path=str(file), **arguments)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -102,7 +102,7 @@ def _open(file: Path, **arguments: Any) -> Any:
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Keeps what C++ writes to stderr off the screen ("Created TensorFlow Lite XNNPACK delegate for CPU."):
     the interpreter has no setting for it. What goes wrong comes as an exception."""
     sys.stderr.flush()
