@@ -23,7 +23,10 @@ def disagreements(run: RunResult, files: Mapping[str, TargetFile]) -> dict[str, 
     data = run.data
     rows = data.rows("test")
     student = run.students[-1]
-    scores = {"teacher": softmax(run.teacher.test_logits), student.role: softmax(student.test_logits)}
+    scores: dict[str, np.ndarray] = {
+        "teacher": softmax(run.teacher.test_logits),
+        student.role: softmax(student.test_logits),
+    }
     shipped = {name: file.accuracy.scores.astype(np.float64) for name, file in files.items() if file.shipped}
     taught = scores["teacher"]
     differ = {name: found.argmax(1) != taught.argmax(1) for name, found in shipped.items()}
