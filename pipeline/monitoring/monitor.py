@@ -99,41 +99,67 @@ def monitor(
         name = _chosen(shipped, name, folder)
         seen = read_observed(log, labels, tuple(shipped), name)
         seen = seen if last is None else seen.part(slice(-last, None))
-        if reference is not None:
-            earlier = read_observed(reference, labels, tuple(shipped), name)
-            counts, confidence = (
-                np.bincount(earlier.labels, minlength=len(labels)),
-                confidence_counts(earlier.confidence),
-            )
-            times, untimed = earlier.ms, None
+        if reference is None:
+            held = _from_bundle(folder, shipped[name], report["target"]["id"])
         else:
-            counts, confidence = read_reference(folder, name)
-            times, untimed = _times(shipped[name], report["target"]["id"])
-        now = np.bincount(seen.labels, minlength=len(labels))
-        tests = [labels_test(counts, now), confidence_test(confidence, confidence_counts(seen.confidence))]
-        if times is not None:
-            tests.append(latency_test(times, seen.ms))
-        tests += [
-            budget_test(share, budget, seen.ms)
+            held = _from_log(read_observed(reference, labels, tuple(shipped), name), reference, len(labels))
+        budgets = {
+            share: budget
             for key, share in PERCENTILES.items()
             if (budget := report["budgets"]["latency_ms"][key]) is not None
-        ]
+        }
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / REPORT}: incomplete ({error!r}); make the bundle again") from None
+    now = np.bincount(seen.labels, minlength=len(labels))
+    tests = [labels_test(held.labels, now), confidence_test(held.confidence, confidence_counts(seen.confidence))]
+    if held.ms is not None:
+        tests.append(latency_test(held.ms, seen.ms))
+    tests += [budget_test(share, budget, seen.ms) for share, budget in budgets.items()]
     told = judged(tests, significance)
-    source = "the test set" if reference is None else reference.name
     return Monitored(
         bundle=folder.name,
         file=name,
-        reference=f"{source}, {int(counts.sum()):,} inferences",
+        reference=f"{held.source}, {int(held.labels.sum()):,} inferences",
         inferences=len(seen),
         between=None if seen.times is None else (float(seen.times[0]), float(seen.times[-1])),
         tests=told,
-        shifts=_shifts(labels, counts, now),
+        shifts=_shifts(labels, held.labels, now),
         course=tuple(float(part.mean()) for part in np.array_split(seen.confidence, PARTS)),
         versions=_by_version(seen),
-        advice=(*advice(told, confidence, len(seen), significance), *([untimed] if untimed else [])),
+        advice=(*advice(told, int(held.labels.sum()), len(seen), significance), *held.notes),
     )
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """`labels` int64 [classes] and `confidence` int64 [STEPS + 1], counted; `ms` float64, None where there are none to
+    compare with, which `notes` say."""
+
+    source: str
+    labels: np.ndarray
+    confidence: np.ndarray
+    ms: np.ndarray | None
+    notes: tuple[str, ...] = ()
+
+
+def _from_bundle(folder: Path, file: dict[str, Any], target: str) -> _Reference:
+    labels, confidence = read_reference(folder, file["name"])
+    measured = file["measured"]
+    if measured is None:
+        note = "latency: the bundle has none to compare with (it was made with --no-latency)"
+    elif measured["source"] == "device" or (measured["source"] == "host" and target == "host"):
+        return _Reference("the test set", labels, confidence, np.array(measured["samples"]["values"]))
+    else:
+        note = (
+            f"latency: the bundle's is of another machine ({measured['source']}), so that only its budgets are held "
+            "against the field's; `edgepress import-log` puts the device's own into the bundle"
+        )
+    return _Reference("the test set", labels, confidence, None, (note,))
+
+
+def _from_log(earlier: Observed, log: Path, classes: int) -> _Reference:
+    labels, confidence = np.bincount(earlier.labels, minlength=classes), confidence_counts(earlier.confidence)
+    return _Reference(log.name, labels, confidence, earlier.ms)
 
 
 def _chosen(shipped: dict[str, Any], name: str | None, folder: Path) -> str:
@@ -144,23 +170,10 @@ def _chosen(shipped: dict[str, Any], name: str | None, folder: Path) -> str:
     return name
 
 
-def _times(file: dict[str, Any], target: str) -> tuple[np.ndarray | None, str | None]:
-    """Latencies of the bundle that were measured where the app runs, in ms; else None, and why."""
-    measured = file["measured"]
-    if measured is None:
-        return None, "latency: the bundle has none to compare with (it was made with --no-latency)"
-    if measured["source"] == "device" or (measured["source"] == "host" and target == "host"):
-        return np.array(measured["samples"]["values"]), None
-    return None, (
-        f"latency: the bundle's is of another machine ({measured['source']}), so that only its budgets are held "
-        "against the field's; `edgepress import-log` puts the device's own into the bundle"
-    )
-
-
 def advice(
-    tests: tuple[DriftTest, ...], reference: np.ndarray, inferences: int, significance: float = SIGNIFICANCE
+    tests: tuple[DriftTest, ...], reference: int, inferences: int, significance: float = SIGNIFICANCE
 ) -> tuple[str, ...]:
-    """What to do about what drifted; `reference`: of the confidences, as counted."""
+    """What to do about what drifted, seen in so many `inferences` against so many of the `reference`."""
     drifted = {test.name for test in tests if test.drifted}
     said = []
     if {"labels", "confidence"} <= drifted:
@@ -186,7 +199,7 @@ def advice(
             "Latency is the app's or the device's: look at threads, delegate and heat (`edgepress bench --device`), "
             "and put the device's figures into the bundle (`edgepress import-log`) so that the gate sees them"
         )
-    return tuple(said or [_nothing(int(reference.sum()), inferences, significance)])
+    return tuple(said or [_nothing(reference, inferences, significance)])
 
 
 def _nothing(reference: int, inferences: int, significance: float) -> str:
