@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli_emulator import refuse_without_baseline, with_instructions
-from pipeline.cli_parts import AsJson, answers, print_json, show_table
+from pipeline.cli_parts import AsJson, BundleFolder, answers, print_json, show_verdict, verdict_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @answers
 def gate_command(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, a folder.", metavar="BUNDLE")],
+    bundle: BundleFolder,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -93,19 +93,6 @@ def gate_command(
         if signed:
             print(signed["told"])
     return 0 if verdict.passed else 1
-
-
-def show_verdict(verdict: "Verdict") -> None:
-    rows = [
-        (check.file or "", check.name, "pass" if check.passed else "FAIL", check.explanation)
-        for check in verdict.checks
-    ]
-    show_table(("file", "budget", "", "found"), rows)
-    print("PASSED" if verdict.passed else "FAILED")
-
-
-def verdict_json(verdict: "Verdict") -> dict[str, Any]:
-    return {"passed": verdict.passed, "checks": [dataclasses.asdict(check) for check in verdict.checks]}
 
 
 def _refuse_inside(bundle: Path, files: dict[str, Path | None]) -> None:

@@ -6,11 +6,15 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from pipeline.results import Verdict
+
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE")]
+BundleFolder = Annotated[Path, typer.Argument(help="A bundle, a folder.", metavar="BUNDLE")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Changes one setting: key=value, such as distill.epochs=5.")
 ]
@@ -110,3 +114,18 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console()
     # Piped output keeps every column whole; a terminal wraps.
     console.print(table) if console.is_terminal else Console(width=240).print(table)
+
+
+def verdict_json(verdict: "Verdict") -> dict[str, Any]:
+    import dataclasses
+
+    return {"passed": verdict.passed, "checks": [dataclasses.asdict(check) for check in verdict.checks]}
+
+
+def show_verdict(verdict: "Verdict") -> None:
+    rows = [
+        (check.file or "", check.name, "pass" if check.passed else "FAIL", check.explanation)
+        for check in verdict.checks
+    ]
+    show_table(("file", "budget", "", "found"), rows)
+    print("PASSED" if verdict.passed else "FAILED")
