@@ -188,11 +188,7 @@ app.command("gate", epilog="Example: edgepress gate artifacts/digits-mobilenet/p
 )
 app.command("keygen", epilog="Example: edgepress keygen release.key")(keygen_command)
 app.command("sign", epilog="Example: edgepress sign artifacts/digits-mobilenet/pixel8 --key release.key")(sign_command)
-
-
 app.command("try", epilog="Example: edgepress try artifacts/digits-mobilenet/pixel8 --open")(try_command)
-
-
 app.command(
     "compare",
     epilog="Example: edgepress compare artifacts/digits-mobilenet/pixel8 artifacts/digits-small/pixel8",

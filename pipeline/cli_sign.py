@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_parts import AsJson, answers, print_json
+from pipeline.cli_parts import AsJson, BundleFolder, answers, print_json
 
 PASSPHRASE = "EDGEPRESS_KEY_PASSPHRASE"  # noqa: S105  # the variable's name
 NEW_PASSPHRASE = "Passphrase of the new key (none: whoever reads the file can sign)"  # noqa: S105
@@ -44,7 +44,7 @@ def keygen_command(
 
 @answers
 def sign_command(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, a folder.", metavar="BUNDLE")],
+    bundle: BundleFolder,
     key: Annotated[str, typer.Option("--key", help="The secret key, a file; - reads it from standard input.")],
     as_json: AsJson = False,
 ) -> None:

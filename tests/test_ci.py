@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,16 @@ def gitlab_script() -> list[str]:
     return list(yaml.safe_load(GITLAB.read_text())["edgepress-gate"]["script"])
 
 
-@pytest.mark.parametrize(("file", "schema"), [(GITHUB, "vendor.github-workflows"), (GITLAB, "vendor.gitlab-ci")])
-def test_the_published_schema_accepts_the_job(file: Path, schema: str, tmp_path: Path) -> None:
-    pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
-
-    def check(path: Path) -> int:
-        command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
-        return subprocess.run(command, capture_output=True, check=False).returncode
-
-    assert check(file) == 0
-    wrong = tmp_path / file.name
-    wrong.write_text(file.read_text().replace("runs-on:", "runs_on:").replace("when: always", "when: sometimes"))
-    assert check(wrong) != 0
+@pytest.mark.parametrize(("file", "schema"), [(GITHUB, "github-workflows.json"), (GITLAB, "gitlab-ci.json")])
+def test_the_published_schema_accepts_the_job(file: Path, schema: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    pytest.importorskip("check_jsonschema", reason="check-jsonschema, which brings the schemas, is not installed")
+    published = files("check_jsonschema") / "builtin_schemas/vendor" / schema
+    validator = jsonschema.Draft7Validator(json.loads(published.read_text(encoding="utf-8")))
+    text = file.read_text().replace("\non:\n", "\n'on':\n")  # YAML 1.1 reads it as true, GitHub does not
+    assert list(validator.iter_errors(yaml.safe_load(text))) == []
+    wrong = text.replace("runs-on:", "runs_on:").replace("when: always", "when: sometimes")
+    assert list(validator.iter_errors(yaml.safe_load(wrong))) != []
 
 
 def test_nothing_of_an_event_reaches_a_shell_unquoted() -> None:
