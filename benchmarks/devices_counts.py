@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.record import kept_or_scratch
 from pipeline.bench import made_up_feeds
-from pipeline.prediction import computed_dtype, work_of
+from pipeline.emulated.prediction import computed_dtype, work_of
 from pipeline.quantize.graph import read_graph
 from pipeline.quiet import quiet
 from pipeline.store import write_atomic

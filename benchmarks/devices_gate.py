@@ -21,9 +21,9 @@ from scipy.stats import beta, norm
 
 from benchmarks.record import Bar, edgepress, kept_or_scratch, remembered, scratch, write_result
 from pipeline.gate import decide
+from pipeline.gating.predicted_budget import LATENCY
 from pipeline.golden import GOLDEN_FILES, golden_feeds
 from pipeline.integrity import REPORT, read_json
-from pipeline.predicted_budget import LATENCY
 from targets.latency import PERCENTILES, early_stopping, stop_rule, summarise
 from targets.machine import available_cores
 from targets.profile import Budgets, Measure

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import Bar, kept_or_scratch, remembered, scratch, write_result
-from pipeline.baseline import LATENCY_TOLERANCE
 from pipeline.bench import made_up_feeds
-from pipeline.instructions import compare_counts
+from pipeline.gating.baseline import LATENCY_TOLERANCE
+from pipeline.gating.instructions import compare_counts
 from pipeline.quiet import quiet
 from targets.emulator.cores import CORES
 from targets.emulator.counts import InstructionCounts

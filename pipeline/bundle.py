@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.app.write import checks, write_app
 from pipeline.errors import InputError
 from pipeline.feeds import preprocess_settings
+from pipeline.gating.verdict import Verdict
 from pipeline.golden import (
     GOLDEN_FILES,
     GoldenResult,
@@ -23,15 +24,14 @@ from pipeline.golden import (
 from pipeline.golden_tokens import write_golden_tokens
 from pipeline.integrity import MANIFEST, REPORT, SIGNATURE, bundle_files, json_text, read_json, verify_bundle
 from pipeline.monitoring.reference import REFERENCE, make_reference
+from pipeline.provenance.sbom import SBOM, sbom_text
 from pipeline.recipe import Recipe
 from pipeline.report.card import render_card
 from pipeline.report.html import render_html
 from pipeline.report.paths import without_folders
 from pipeline.report.record import file_name
 from pipeline.results import RunResult, TargetFile
-from pipeline.sbom import SBOM, sbom_text
 from pipeline.store import file_sha256
-from pipeline.verdict import Verdict
 from targets.place import named_tools, placed_measure
 from targets.profile import Measure, Profile
 from targets.runners.base import runner_for

@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.gate import decide
+from pipeline.gating.verdict import Verdict
 from pipeline.integrity import MANIFEST, REPORT, read_json, verify_bundle
-from pipeline.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli_app import check_app_command
-from pipeline.cli_browser import install_browser_command
-from pipeline.cli_cache import cache_app
-from pipeline.cli_compare import compare_command
-from pipeline.cli_delegates import targets_check
-from pipeline.cli_emulator import install_emulator_command
-from pipeline.cli_gate import gate_command
-from pipeline.cli_history import history_command
-from pipeline.cli_init import init_command
-from pipeline.cli_measure import bench_command, import_log_command, validate_command
-from pipeline.cli_monitor import monitor_command
-from pipeline.cli_parts import (
+from pipeline.commands.browser import install_browser_command
+from pipeline.commands.cache import cache_app
+from pipeline.commands.check_app import check_app_command
+from pipeline.commands.compare import compare_command
+from pipeline.commands.completion import target_names
+from pipeline.commands.delegates import targets_check
+from pipeline.commands.emulator import install_emulator_command
+from pipeline.commands.gate import gate_command
+from pipeline.commands.history import history_command
+from pipeline.commands.init import init_command
+from pipeline.commands.measure import bench_command, import_log_command, validate_command
+from pipeline.commands.monitor import monitor_command
+from pipeline.commands.parts import (
     AsJson,
     Devices,
     Overrides,
@@ -33,11 +34,10 @@ from pipeline.cli_parts import (
     show_table,
     verdict_json,
 )
-from pipeline.cli_predict import predict_command
-from pipeline.cli_report import report_command
-from pipeline.cli_sign import keygen_command, sign_command
-from pipeline.cli_try import try_command
-from pipeline.completion import target_names
+from pipeline.commands.predict import predict_command
+from pipeline.commands.report import report_command
+from pipeline.commands.sign import keygen_command, sign_command
+from pipeline.commands.try_bundle import try_command
 
 if TYPE_CHECKING:
     from pipeline.plan import Plan

@@ -8,9 +8,9 @@ from math import hypot
 from pathlib import Path
 from typing import Any
 
-from pipeline.baseline import p90_interval
 from pipeline.errors import InputError
 from pipeline.gate import decide
+from pipeline.gating.baseline import p90_interval
 from pipeline.integrity import REPORT, read_json
 
 

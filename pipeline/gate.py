@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.baseline import compare_with_baseline
 from pipeline.errors import InputError
-from pipeline.group_budget import group_drop
-from pipeline.instructions import emulated_checks
+from pipeline.gating.baseline import compare_with_baseline
+from pipeline.gating.group_budget import group_drop
+from pipeline.gating.instructions import emulated_checks
+from pipeline.gating.operator_budget import operator_checks
+from pipeline.gating.predicted_budget import held_against
+from pipeline.gating.verdict import Check, Verdict
 from pipeline.integrity import REPORT, read_json, verify_bundle
-from pipeline.operator_budget import operator_checks
-from pipeline.predicted_budget import held_against
 from pipeline.results import MADE_OF
-from pipeline.verdict import Check, Verdict
 from pipeline.words import short
 from targets.latency import PERCENTILES, early_stopping
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.baseline import p90_interval
 from pipeline.comparison import Difference, accuracy_difference
 from pipeline.errors import InputError
 from pipeline.gate import decide
+from pipeline.gating.baseline import p90_interval
 from pipeline.integrity import MANIFEST, REPORT, read_json, verify_bundle
 from targets.strict import read_yaml
 

@@ -10,7 +10,7 @@ from pipeline.store import file_sha256
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
-SIGNATURE = "manifest.json.minisig"  # of the manifest, where the bundle is signed (`pipeline.signature`)
+SIGNATURE = "manifest.json.minisig"  # of the manifest, where the bundle is signed (`pipeline.provenance.signature`)
 
 # What Git LFS keeps in a repository in the place of a large file.
 # Source: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md

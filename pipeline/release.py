@@ -8,7 +8,7 @@ from pipeline.bundle import write_bundle
 from pipeline.context import RunContext
 from pipeline.coverage import cover, time_operators
 from pipeline.delegates import cover_by_table
-from pipeline.emulate import emulate, predicted_latency
+from pipeline.emulated.emulate import emulate, predicted_latency
 from pipeline.extra.core_ml import convert_to_core_ml
 from pipeline.extra.executorch import export_executorch
 from pipeline.extra.ort import convert_to_ort

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.emulation_results import EmulatedFile, PredictedLatency
+from pipeline.emulated.results import EmulatedFile, PredictedLatency
 from pipeline.quantize.mixed_results import MixedCosts, MixedResult, SensitivityResult
 from targets.latency import Summary
 from targets.profile import IoType, RuntimeName, Scheme, Source, Task

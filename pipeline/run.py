@@ -20,19 +20,19 @@ from pipeline.distill.chain import guide_of
 from pipeline.distill.exported import export_cache, refuse_unexportable
 from pipeline.distill.stored import stored_teacher
 from pipeline.distill.student import distill, train_naive
-from pipeline.emulate import refuse_unready
+from pipeline.emulated.emulate import refuse_unready
 from pipeline.errors import InputError
 from pipeline.explanation.explain import explain
 from pipeline.export.onnx import export_onnx
 from pipeline.files import Networks, plain_files
 from pipeline.plan import Plan, TargetPlan
 from pipeline.progress import Reporter
+from pipeline.provenance.sbom import require_cyclonedx
 from pipeline.prune import start_of
 from pipeline.pruned import prune_for
 from pipeline.recipe import Recipe
 from pipeline.release import Release, release
 from pipeline.results import NetworkResult, PreparedData
-from pipeline.sbom import require_cyclonedx
 from pipeline.settings.teacher import TeacherSettings
 from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer

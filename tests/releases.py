@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration.manifest import CalibrationManifest, write_manifest
 from pipeline.context import RunContext
-from pipeline.emulation_results import CoreFigures, EmulatedFile, EmulatedResult, PredictedLatency
+from pipeline.emulated.results import CoreFigures, EmulatedFile, EmulatedResult, PredictedLatency
 from pipeline.metrics import accuracy, agreement
 from pipeline.quantize.mixed_results import (
     KeptLayer,

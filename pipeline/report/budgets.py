@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.verdict import Check
+from pipeline.gating.verdict import Check
 from pipeline.words import short
 
 NAMES = {

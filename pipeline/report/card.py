@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.gating.verdict import Verdict
 from pipeline.report.figures import ROLES, last_student, told_once
 from pipeline.report.operators import operators_card
-from pipeline.verdict import Verdict
 from pipeline.words import short
 
 

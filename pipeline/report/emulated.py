@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.emulation_results import CoreFigures, EmulatedFile, PredictedLatency
+from pipeline.emulated.results import CoreFigures, EmulatedFile, PredictedLatency
 from pipeline.report.figures import figure
 
 

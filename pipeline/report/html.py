@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.gating.verdict import Verdict
 from pipeline.report import budgets
 from pipeline.report.audit_table import audit_table
 from pipeline.report.calibration_plot import reliability
@@ -19,7 +20,6 @@ from pipeline.report.page import render
 from pipeline.report.path_plot import accuracy_path
 from pipeline.report.training_plots import curves, losses
 from pipeline.summary import slow_files
-from pipeline.verdict import Verdict
 
 MATRIX_CLASSES = 20  # more than this many classes: the mistakes are listed, not drawn as a matrix
 LISTED = 20

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.reasons import Reason, by_advice, room_in_words
+from pipeline.gating.reasons import Reason, by_advice, room_in_words
+from pipeline.gating.verdict import Check, Verdict
 from pipeline.report.limits import allowed, measured
-from pipeline.verdict import Check, Verdict
 
 HEAD = ("", "file", "budget", "measured", "allowed", "lost in")
 # What would start HTML, a mention, code or emphasis in a name that is the user's.

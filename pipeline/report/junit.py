@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree  # only written, never parsed
 
-from pipeline.reasons import Reason, room_in_words
+from pipeline.gating.reasons import Reason, room_in_words
+from pipeline.gating.verdict import Check, Verdict
 from pipeline.report.limits import allowed, measured
-from pipeline.verdict import Check, Verdict
 
 # What XML 1.0 has no place for: names of labels and groups are the user's.
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

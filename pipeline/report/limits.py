@@ -1,6 +1,6 @@
 """A check's two figures, as people read them."""
 
-from pipeline.verdict import Check
+from pipeline.gating.verdict import Check
 from pipeline.words import short
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from calibration.manifest import read_manifest
 from pipeline import __version__
-from pipeline.licences import licence_rows
 from pipeline.metrics import agreement
+from pipeline.provenance.licences import licence_rows
 from pipeline.recipe import Recipe
 from pipeline.report.attribution import attribute
 from pipeline.report.audit import audit

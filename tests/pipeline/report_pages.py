@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from pipeline.emulation_results import PredictedLatency
+from pipeline.emulated.prediction import PredictedFile
+from pipeline.emulated.results import PredictedLatency
 from pipeline.gate import decide
-from pipeline.prediction import PredictedFile
 from pipeline.report.emulated import predicted as told_of
 from pipeline.report.html import render_html
 from pipeline.report.record import make_report

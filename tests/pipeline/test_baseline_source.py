@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import unpack
-from pipeline.baseline_source import open_baseline
 from pipeline.cli import app
 from pipeline.errors import InputError
+from pipeline.gating import unpack
+from pipeline.gating.baseline_source import open_baseline
 from pipeline.integrity import REPORT
 from pipeline.results import PreparedData
 from pipeline.store import file_sha256

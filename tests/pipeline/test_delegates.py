@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.coverage import coverage
 from pipeline.delegates import BEHIND, UNKNOWN, known_uncovered, uncovered
-from pipeline.operator_budget import operator_checks
+from pipeline.gating.operator_budget import operator_checks
 from pipeline.student import STUDENTS
 from targets.delegates.tables import DelegateTable, delegate_table
 from targets.errors import TargetError

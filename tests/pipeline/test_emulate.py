@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import emulate as module
 from pipeline.bundle import write_bundle
 from pipeline.cli import app
 from pipeline.context import RunContext
-from pipeline.emulate import emulate, predicted_latency, refuse_unready
+from pipeline.emulated import emulate as module
+from pipeline.emulated.emulate import emulate, predicted_latency, refuse_unready
 from pipeline.gate import compare_with_baseline, decide
+from pipeline.gating.verdict import Check, Verdict
 from pipeline.plan import describe_plan, make_plan
 from pipeline.recipe import load_recipe
 from pipeline.release import judge
 from pipeline.report.record import make_report
 from pipeline.results import ExportedFile, NetworkResult, PreparedData, RunResult
 from pipeline.summary import emulated_files, release_rows
-from pipeline.verdict import Check, Verdict
 from targets.emulator.counts import InstructionCounts
 from targets.errors import TargetError
 from targets.profile import Budgets, Profile, load_profile

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import emulation
 from pipeline.cli import app
-from pipeline.emulated_outputs import compare
-from pipeline.emulation import validate_emulated
+from pipeline.emulated import emulation
+from pipeline.emulated.emulation import validate_emulated
+from pipeline.emulated.outputs import compare
 from pipeline.errors import InputError
-from pipeline.instructions import compare_counts
+from pipeline.gating.instructions import compare_counts
 from pipeline.store import file_sha256
 from targets.emulator.counts import InstructionCounts
 from targets.errors import TargetError

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.gate import compare_with_baseline, decide
+from pipeline.gating.verdict import Check, Verdict
 from pipeline.report.record import make_report
 from pipeline.results import PreparedData, RunResult
-from pipeline.verdict import Check, Verdict
 from targets.profile import Budgets, load_profile
 from tests import releases
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.gate import decide
+from pipeline.gating.reasons import explain_verdict
 from pipeline.integrity import verify_bundle
-from pipeline.reasons import explain_verdict
 from pipeline.report.job_summary import job_summary
 from pipeline.report.junit import junit_xml
 from pipeline.results import PreparedData

@@ -13,8 +13,8 @@ pytest.importorskip("cryptography", reason="signing needs the package cryptograp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import minisign
 from pipeline.errors import InputError
+from pipeline.provenance import minisign
 
 MINISIGN = shutil.which("minisign")
 needs_tool = pytest.mark.skipif(MINISIGN is None, reason="the minisign tool is not installed")

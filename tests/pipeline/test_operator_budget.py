@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from pipeline.gate import decide
+from pipeline.gating.verdict import Check, Verdict
 from pipeline.report.card import render_card
 from pipeline.report.html import render_html
 from pipeline.report.record import make_report
 from pipeline.results import PreparedData, RunResult, TargetFile
 from pipeline.slow import not_faster
 from pipeline.student import STUDENTS
-from pipeline.verdict import Check, Verdict
 from targets.profile import Budgets, Profile, load_profile
 from tests import releases
 

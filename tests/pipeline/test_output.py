@@ -16,7 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.completion import LOG_FORMATS, target_names, yaml_files
+from pipeline.commands.completion import LOG_FORMATS, target_names, yaml_files
 from pipeline.doctor import Finding, onward
 from targets.profile import profile_names
 from targets.runners.log import FORMATS

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 from pipeline.bundle import write_bundle
 from pipeline.cli import app
 from pipeline.context import RunContext
+from pipeline.emulated.predict_bundle import predict_bundle
 from pipeline.errors import InputError
 from pipeline.gate import decide
 from pipeline.integrity import REPORT, read_json, verify_bundle
-from pipeline.predict_bundle import predict_bundle
 from pipeline.report.record import make_report
 from pipeline.results import PreparedData
 from targets.profile import Budgets, load_profile
@@ -33,7 +33,7 @@ def bundle(digits: PreparedData, tmp_path: Path, context: RunContext) -> Path:
 @pytest.fixture
 def foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file takes 4 ms."""
-    monkeypatch.setattr("pipeline.predict_bundle.predict_file", lambda file, *_: predicted(file.name))
+    monkeypatch.setattr("pipeline.emulated.predict_bundle.predict_file", lambda file, *_: predicted(file.name))
 
 
 @pytest.mark.usefixtures("foretold")
@@ -68,7 +68,7 @@ def test_a_bundle_of_which_nothing_can_be_predicted_stays_as_it_was(
     def refuse(*_: object) -> None:
         raise InputError("no emulator here")
 
-    monkeypatch.setattr("pipeline.predict_bundle.predict_file", refuse)
+    monkeypatch.setattr("pipeline.emulated.predict_bundle.predict_file", refuse)
     before = (bundle / REPORT).read_bytes()
     with pytest.raises(InputError, match=r"^no emulator here$"):
         predict_bundle(bundle)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.predicted_gate import with_predictions
-from pipeline.verdict import Check, Verdict
+from pipeline.gating.predicted_gate import with_predictions
+from pipeline.gating.verdict import Check, Verdict
 from targets.emulator.counts import InstructionCounts
 from targets.prediction.coefficients import read_coefficients
 from targets.profile import load_profile

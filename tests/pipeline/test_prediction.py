@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.prediction import computed_dtype, predict_file, work_of
+from pipeline.emulated.prediction import computed_dtype, predict_file, work_of
 from pipeline.quantize.graph import Constant, Graph, Operator, read_graph
 from targets.emulator.counts import InstructionCounts
 from targets.prediction.coefficients import read_coefficients
@@ -153,7 +153,7 @@ def test_files_that_no_latency_stands_for_are_refused_before_anything_is_counted
     code, text = call(str(tmp_path / "words.tflite"), "--target", "rpi4")
     assert code == 2
     assert "words.tflite" in text
-    monkeypatch.setattr("pipeline.prediction.computed_dtype", lambda graph: "int16")
+    monkeypatch.setattr("pipeline.emulated.prediction.computed_dtype", lambda graph: "int16")
     code, text = call(str(tflite_model(tmp_path / "m.tflite")), "--target", "rpi4")
     assert code == 2
     assert "computes in int16, and a prediction for rpi4 knows latencies of float32" in text

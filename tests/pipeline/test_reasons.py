@@ -8,14 +8,14 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from pipeline.advice import Advice, advise
 from pipeline.context import RunContext
 from pipeline.gate import compare_with_baseline, decide
-from pipeline.reasons import Reason, explain_verdict, least_room, room_in_words
+from pipeline.gating.advice import Advice, advise
+from pipeline.gating.reasons import Reason, explain_verdict, least_room, room_in_words
+from pipeline.gating.verdict import Check, Verdict
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
 from pipeline.results import PreparedData
-from pipeline.verdict import Check, Verdict
 from targets.profile import Budgets, Profile, load_profile
 from tests import releases
 from tests.packed import ROOMY, STRICT, report_of

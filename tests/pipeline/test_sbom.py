@@ -11,18 +11,18 @@ import pytest
 
 pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib is not installed")
 
-from pipeline import licences, sbom
 from pipeline.bundle import CLOCKED, write_bundle
 from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.gate import decide
 from pipeline.integrity import read_json, verify_bundle
-from pipeline.licences import package_licence
 from pipeline.packages import package_folder
+from pipeline.provenance import licences, sbom
+from pipeline.provenance.licences import package_licence
+from pipeline.provenance.sbom import SBOM, require_cyclonedx, sbom_text
 from pipeline.recipe import Recipe
 from pipeline.report.record import make_report
 from pipeline.results import PreparedData, RunResult
-from pipeline.sbom import SBOM, require_cyclonedx, sbom_text
 from pipeline.store import file_sha256
 from targets.errors import TargetError
 from targets.profile import Budgets, load_profile

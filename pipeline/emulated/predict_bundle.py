@@ -1,0 +1,52 @@
+"""Puts predicted latencies into the report of a bundle, beside what was measured."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.bundle import rewrite_report
+from pipeline.emulated.prediction import PredictedFile, predict_file
+from pipeline.emulated.results import PredictedLatency
+from pipeline.errors import InputError
+from pipeline.gate import decide
+from pipeline.integrity import MANIFEST, REPORT, read_json, verify_bundle
+from pipeline.progress import SILENT, Reporter
+from pipeline.report.emulated import predicted
+from targets.errors import TargetError
+from targets.profile import Profile
+from targets.strict import parse
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was predicted by file, and why the other files that ship were not."""
+
+    found: dict[str, PredictedFile]
+    refused: dict[str, str]
+
+
+def predict_bundle(folder: Path, reporter: Reporter = SILENT) -> Predictions:
+    """Predicts the latency of every file of the bundle in `folder` that ships, on its target's core, and writes what it
+    found into the report: `files[].predicted`. What was measured, and the verdict, stay.
+
+    Raises InputError for a bundle that is changed or incomplete, and where none of its files can be predicted; the
+    bundle is then as it was.
+    """
+    verify_bundle(folder)
+    report, content = read_json(folder / REPORT), read_json(folder / MANIFEST).get("profile")
+    if not isinstance(content, dict):
+        raise InputError(f"{folder / MANIFEST}: holds no profile; make the bundle again")
+    profile = parse(Profile, content, f"{folder / MANIFEST}: profile")
+    verdict = decide(report)
+    found, refused = dict[str, PredictedFile](), dict[str, str]()
+    for file in report["files"]:
+        if not file["shipped"]:
+            continue
+        try:
+            found[file["name"]] = predict_file(folder / file["name"], profile, reporter)
+            file["predicted"] = predicted(PredictedLatency(found[file["name"]].prediction))
+        except (InputError, TargetError) as error:
+            refused[file["name"]] = str(error)
+    if not found:
+        raise InputError("; ".join(dict.fromkeys(refused.values())))
+    rewrite_report(folder, report, verdict)
+    return Predictions(found, refused)

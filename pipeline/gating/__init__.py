@@ -1,0 +1,1 @@
+"""What the gate holds budgets against, and how its verdict is told."""
