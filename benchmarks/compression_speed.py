@@ -16,7 +16,7 @@ from pipeline.plan import make_plan
 from pipeline.recipe import load_recipe
 from pipeline.results import ExportedFile, PreparedData
 from pipeline.run import train
-from pipeline.settings.student import StudentSettings
+from pipeline.settings.student import DEFAULT_FAMILIES
 from pipeline.store import Store
 from pipeline.student import STUDENTS
 from targets.profile import Measure
@@ -24,13 +24,13 @@ from targets.runners.host import measure
 from targets.runtimes.base import RuntimeOptions, open_model
 
 RECIPE = ROOT / "recipes" / "digits-mobilenet.yaml"  # few images: at 224 px many would take gigabytes
-TARGET = "pixel8"
+TARGET = "host"  # whose files are made for the processor that runs them here
 SETTINGS = (
     "image.size=224", "data.limit=300", "teacher.weights=none", "teacher.epochs=0", "teacher.input_size=32",
     "student.width=1", "distill.epochs=1", "distill.views=1", "distill.batch_size=16", "distill.compare_naive=false",
     "calibration.samples=32",
 )  # fmt: skip
-DEFAULT = StudentSettings(family="mobilenetv2").family
+DEFAULT = DEFAULT_FAMILIES["image-classification"]
 ROUNDS = 9
 RUNS = Measure(warmup=10, min_runs=60, max_runs=60, min_seconds=0)
 WANTED = {"litert": 2.0, "onnxruntime": 1.7}

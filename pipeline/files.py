@@ -139,10 +139,10 @@ def _quantize(
     scheme, data = target.quantization, networks.data
     calibration, kept = (static.calibration, static.kept) if static else (None, ())
     exported = _export(target, plan, networks.int8_for(scheme) or networks.student, data, context)
+    isa = target.profile.isa or describe_machine().isa  # a profile of any host names none
     if plan.format == "onnx":
-        isa = target.profile.isa or describe_machine().isa  # a profile of any host names none
         return quantize_onnx(exported, data, scheme, calibration, isa, context, kept)
-    return quantize_tflite(exported, data, scheme, calibration, context, kept)
+    return quantize_tflite(exported, data, scheme, calibration, context, kept, isa)
 
 
 def _calibrate(recipe: Recipe, target: TargetPlan, networks: Networks, context: RunContext) -> Calibration:

@@ -16,7 +16,7 @@ from pipeline.settings.distill import DistillSettings, Ramp
 from pipeline.settings.prune import PruneSettings
 from pipeline.settings.release import CalibrationSettings, ExplainSettings, QuantizeSettings
 from pipeline.settings.search import SearchSettings
-from pipeline.settings.student import StudentSettings
+from pipeline.settings.student import DEFAULT_FAMILIES, StudentSettings
 from pipeline.settings.teacher import FILE_FORMATS, STORED, EnsembleSettings, TeacherSettings
 from pipeline.settings.training import ComputeSettings
 from targets.profile import Budgets, Task
@@ -48,6 +48,15 @@ class Recipe(Strict):
     explain: ExplainSettings | None = None  # None: nobody asks why
     budgets: Budgets = Budgets()
     search: SearchSettings = SearchSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _student_by_task(cls, content: Any) -> Any:
+        family = DEFAULT_FAMILIES.get(str(content.get("task"))) if isinstance(content, dict) else None
+        student = content.get("student", {}) if family else None
+        if isinstance(student, dict) and "family" not in student:
+            return {**content, "student": {"family": family, **student}}
+        return content
 
     @model_validator(mode="after")
     def _known_schema_and_fitting_parts(self) -> "Recipe":

@@ -6,6 +6,9 @@ from pydantic import Field, field_validator, model_validator
 
 from targets.strict import Strict
 
+# The student of a recipe that names none.
+DEFAULT_FAMILIES = {"image-classification": "mobilenetv4_conv_small", "text-classification": "tinybert"}
+
 Adapted = Literal["auto", "hard-swish", "hard-sigmoid", "gelu"]
 
 

@@ -40,6 +40,17 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     assert load_recipe(write(tmp_path, minimal())).data.path == tmp_path / "pictures"
 
 
+def test_a_recipe_that_names_no_student_gets_its_tasks(tmp_path: Path) -> None:
+    content = minimal()
+    content["student"] = {"width": 0.5}
+    named = load_recipe(write(tmp_path, content)).student
+    assert (named.family, named.width) == ("mobilenetv4_conv_small", 0.5)
+    del content["student"]
+    assert load_recipe(write(tmp_path, content)).student.family == "mobilenetv4_conv_small"
+    content |= {"task": "text-classification"}
+    assert load_recipe(write(tmp_path, content)).student.family == "tinybert"
+
+
 @pytest.mark.parametrize(
     ("place", "key", "value", "message"),
     [
