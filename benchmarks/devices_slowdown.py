@@ -34,8 +34,7 @@ from targets.statistics.order import percentile, percentile_interval
 
 CORE = "cortex-a72"
 NETWORK, SIZE, CLASSES = "mobilenetv2_050", 64, 10
-# (group of blocks behind which it stands, whether it is depthwise) of 3 x 3 convolutions that keep the channels: by their
-# multiply-accumulates 1% of the network's, where a depthwise one costs more for each, and twice 2%.
+# 3 x 3 convolutions that keep the channels: the group of blocks behind which each stands, and whether it is depthwise.
 LAYERS = ((0, True), (2, False), (3, False))
 SHARE, OFF = 0.02, 0.01  # of the instructions that the layer adds, and how far from that it may be
 REPEATS = 20
