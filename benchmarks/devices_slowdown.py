@@ -1,7 +1,7 @@
 """How often an artificial slow-down of 2% is caught: by counted instructions, and by this host's clock.
 
-A MobileNetV2 of half its width at 64 pixels, as the digits recipe's student is, gets one more depthwise convolution:
-behind the block where that adds most nearly 2% to the instructions of an emulated Cortex-A72. Both files, with random
+A MobileNetV2 of half its width at 64 pixels, as the digits recipe's student is, gets one more convolution:
+the one of `LAYERS` that adds most nearly 2% to the instructions of an emulated Cortex-A72. Both files, with random
 weights and in 8 bits, are then judged again and again: by `gate --emulate`'s rule on fresh counts, by `gate
 --baseline`'s rule on fresh latencies, and by the ratio of the two timed in turn. The unchanged file against itself says
 how often each is a false alarm. Needs what `edgepress targets install-emulator` gets.
@@ -34,7 +34,8 @@ from targets.statistics.order import percentile, percentile_interval
 
 CORE = "cortex-a72"
 NETWORK, SIZE, CLASSES = "mobilenetv2_050", 64, 10
-BLOCKS = 7  # groups of blocks of the network, behind any of which the layer may stand
+# 3 x 3 convolutions that keep the channels: the group of blocks behind which each stands, and whether it is depthwise.
+LAYERS = ((0, True), (2, False), (3, False))
 SHARE, OFF = 0.02, 0.01  # of the instructions that the layer adds, and how far from that it may be
 REPEATS = 20
 CALIBRATION = 8
@@ -42,9 +43,9 @@ OPTIONS = RuntimeOptions("litert", 2, "xnnpack")
 PLAN = Measure()
 
 
-def export(behind: int | None, folder: Path) -> Path:
-    """The INT8 .tflite file of the network, with one more layer `behind` a group of its blocks."""
-    file = folder / f"student-{behind}.int8.tflite"
+def export(layer: int | None, folder: Path) -> Path:
+    """The INT8 .tflite file of the network, with one more of `LAYERS`."""
+    file = folder / f"student-{layer}.int8.tflite"
     if file.exists():
         return file
     import litert_torch
@@ -54,12 +55,13 @@ def export(behind: int | None, folder: Path) -> Path:
 
     torch.manual_seed(0)
     module = timm.create_model(NETWORK, num_classes=CLASSES).eval()
-    if behind is not None:
+    if layer is not None:
+        behind, depthwise = LAYERS[layer]
         channels = _channels(module, behind)
-        layer = torch.nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        module.blocks[behind] = torch.nn.Sequential(module.blocks[behind], layer).eval()
+        more = torch.nn.Conv2d(channels, channels, 3, padding=1, groups=channels if depthwise else 1)
+        module.blocks[behind] = torch.nn.Sequential(module.blocks[behind], more).eval()
     channels_last = litert_torch.to_channel_last_io(module, args=[0])
-    float32 = folder / f"student-{behind}.float32.tflite"
+    float32 = folder / f"student-{layer}.float32.tflite"
     litert_torch.convert(channels_last, (torch.zeros(1, SIZE, SIZE, 3),)).export(str(float32))
     random = np.random.default_rng(0)
     (spec,) = open_model(float32, OPTIONS).inputs
@@ -82,11 +84,11 @@ def counted(file: Path) -> InstructionCounts:
 
 
 def slowed(folder: Path) -> tuple[int, float]:
-    """(the group of blocks behind which the layer is put, the share of instructions that it adds)."""
+    """(which of `LAYERS` is put in, the share of instructions that it adds)."""
     before = counted(export(None, folder)).total
-    added = {behind: counted(export(behind, folder)).total / before - 1 for behind in range(BLOCKS)}
+    added = {layer: counted(export(layer, folder)).total / before - 1 for layer in range(len(LAYERS))}
     print(added, flush=True)
-    best = min(added, key=lambda behind: abs(added[behind] - SHARE))
+    best = min(added, key=lambda layer: abs(added[layer] - SHARE))
     if abs(added[best] - SHARE) > OFF:
         raise SystemExit(f"no layer adds {SHARE:.0%} of instructions: {added}")
     return best, added[best]
@@ -140,8 +142,8 @@ def main() -> None:
     with kept_or_scratch(given.keep) as folder:
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
-            behind, added = remembered(folder, "slowed", lambda: list(slowed(folder)))
-        plain, more = export(None, folder), export(behind, folder)
+            layer, added = remembered(folder, "slowed", lambda: list(slowed(folder)))
+        plain, more = export(None, folder), export(layer, folder)
         found: dict[str, list[dict[str, Any]]] = {}
         for name, now in (("slower", more), ("unchanged", plain)):
             found[name] = []
