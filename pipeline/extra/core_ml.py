@@ -75,6 +75,9 @@ def _convert(module: Any, data: PreparedData, length: int | None, scheme: Scheme
         def forward(self, *given: torch.Tensor) -> torch.Tensor:
             return self.network(*given).softmax(-1)
 
+    module.to(
+        memory_format=torch.contiguous_format
+    )  # converters have made another network of weights that lie channels last
     examples = tuple(tensor.contiguous() if length is None else tensor.int() for tensor in example_inputs(data, length))
     names = ("image",) if length is None else TEXT_INPUTS
     dtype = np.float32 if length is None else np.int32

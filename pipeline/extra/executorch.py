@@ -68,6 +68,7 @@ def _convert(module: Any, data: PreparedData, length: int | None) -> bytes:
         def forward(self, *given: torch.Tensor) -> torch.Tensor:
             return self.network(*given).softmax(-1)
 
+    module.to(memory_format=torch.contiguous_format)  # XNNPACK's passes refuse weights that lie channels last
     examples = tuple(tensor.contiguous() for tensor in example_inputs(data, length))
     program = torch.export.export(Scores().eval(), examples)
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
