@@ -58,9 +58,8 @@ def _show(found: "Monitored") -> None:
         show_table(("label", "reference", "field"), shifts)
     course = sparkline(found.course)
     if course:
-        print(
-            f"mean confidence by tenths of the log: {course} between {min(found.course):.3f} and {max(found.course):.3f}"
-        )
+        ends = f"between {min(found.course):.3f} and {max(found.course):.3f}"
+        print(f"mean confidence by tenths of the log: {course} {ends}")
     if len(found.versions) > 1:
         figures = [(v.version, f"{v.inferences:,}", f"{v.confidence:.3f}", short(v.p90_ms)) for v in found.versions]
         show_table(("app version", "inferences", "mean confidence", "p90 ms"), figures)
