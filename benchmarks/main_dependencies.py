@@ -7,6 +7,8 @@ from packaging.requirements import Requirement
 
 from benchmarks.record import ROOT, quick_asked, write_result
 
+NOT_LOCKED = ("tensorflow", "executorch", "coreml")  # extras that docs/dependencies.md names without a weight
+
 
 def megabytes(distribution: metadata.Distribution) -> float:
     """Of the files that the installer laid down; compiled caches are left out."""
@@ -26,7 +28,7 @@ def main() -> None:
         group: {
             name: round(megabytes(metadata.distribution(name)), 1)
             for name in (Requirement(line).name for line in lines)
-            if group != "tensorflow"  # not in the lock: it is named in docs/dependencies.md without a weight
+            if group not in NOT_LOCKED
         }
         for group, lines in declared().items()
     }
