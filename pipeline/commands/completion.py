@@ -6,7 +6,7 @@ import targets
 
 PROFILES = Path(targets.__file__).parent / "profiles"
 RECIPE_SUFFIXES = (".yaml", ".yml")
-LOG_FORMATS = ("benchmark-model", "perf-test", "logcat", "ai-hub", "csv")
+LOG_FORMATS = ("benchmark-model", "perf-test", "perfetto", "logcat", "ai-hub", "csv")
 
 
 def target_names(incomplete: str) -> list[str]:

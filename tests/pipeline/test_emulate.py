@@ -149,15 +149,19 @@ def test_a_release_is_emulated_in_place_of_the_clock(
 
 
 def test_the_upper_end_of_a_prediction_decides_a_latency_that_nobody_measured(run: RunResult) -> None:
-    report = report_of(releases.emulated_for(run), profile(), latency_ms={"p90": 9.5}, confidence=0.99)
+    report = report_of(
+        releases.emulated_for(run), profile(allow_prediction=True), latency_ms={"p90": 9.5}, confidence=0.99
+    )
     check = only(decide(report), "latency_ms.p90", TFLITE)
     assert (check.passed, check.source, check.value) == (True, "predicted", 9.0)
     assert "predicted 6.00 ms, 99% sure of at most 9.00 ms, budget 9.5 ms" in check.explanation
     assert check.explanation.endswith("; a note")
-    tight = report_of(releases.emulated_for(run), profile(), latency_ms={"p90": 8})
+    tight = report_of(releases.emulated_for(run), profile(allow_prediction=True), latency_ms={"p90": 8})
     assert only(decide(tight), "latency_ms.p90", TFLITE).passed is False
     tight["files"][-1]["predicted"]["extrapolated"] = True
     assert only(decide(tight), "latency_ms.p90", TFLITE).passed is None
+    unasked = report_of(releases.emulated_for(run), profile(), latency_ms={"p90": 9.5})
+    assert only(decide(unasked), "latency_ms.p90", TFLITE).passed is None  # the profile allows no such verdict
 
 
 def test_a_latency_that_is_neither_measured_nor_predicted_is_undecided_with_the_reason(run: RunResult) -> None:

@@ -182,7 +182,8 @@ def test_every_command_that_answers_can_answer_in_json() -> None:
     options = dict(every_command(get_command(app)))
     assert {"init", "history", "monitor", "cache export"} <= set(options)
     without = [name for name, known in options.items() if "--json" not in known]
-    assert without == ["targets install-emulator", "targets install-browser"]  # these do, and say that it is done
+    # A page that is served, and what does something and says that it is done.
+    assert without == ["try", "targets install-emulator", "targets install-browser"]
 
 
 def test_doctor_leads_onward() -> None:

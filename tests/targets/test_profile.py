@@ -110,7 +110,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"schema": 2}, "schema 2 is not known"),
         ({"runtimes": []}, "'runtimes'"),
         ({"runtimes": [{"name": "litert"}, {"name": "litert"}]}, "a runtime is listed twice"),
-        ({"runtimes": [{"name": "tflite"}]}, "'runtimes.0.name'.*'onnxruntime' or 'litert'"),
+        ({"runtimes": [{"name": "tflite"}]}, "'runtimes.0.name'.*'onnxruntime', 'litert' or 'executorch'"),
         ({"quantization": {"image": {"scheme": "int8"}, "text": None}}, "'quantization.image.scheme'"),
         (
             {"quantization": {"image": {"scheme": "float16", "io_dtype": "int8"}, "text": None}},
