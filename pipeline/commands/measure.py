@@ -85,7 +85,13 @@ def validate_command(
 def bench_command(
     files: Annotated[list[Path], typer.Argument(help="A .onnx or .tflite file, or two.", metavar="FILE [OTHER]")],
     target: Annotated[
-        str, typer.Option("--target", "-t", help="Gives threads, runs and budgets.", autocompletion=target_names)
+        str,
+        typer.Option(
+            "--target",
+            "-t",
+            help="Gives threads, runs and budgets; with --emulate also a core.",
+            autocompletion=target_names,
+        ),
     ] = "host",
     runs: Annotated[int | None, typer.Option(min=1, help="At least this many inferences.")] = None,
     device: Device = None,

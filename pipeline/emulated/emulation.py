@@ -16,7 +16,7 @@ from pipeline.gating.verdict import Check
 from pipeline.golden import GOLDEN_FILES, golden_feeds, named_files
 from pipeline.integrity import REPORT, read_json, verify_bundle
 from pipeline.progress import SILENT, Reporter
-from targets.emulator.cores import EmulatedCore, named_cores, profile_cores
+from targets.emulator.cores import CORES, EmulatedCore, named_cores
 from targets.emulator.counts import InstructionCounts
 from targets.machine import available_cores
 from targets.profile import Scheme, load_profile
@@ -63,14 +63,15 @@ def host_outputs(file: Path, options: RuntimeOptions, feeds: Feeds) -> Outputs:
 
 
 def count_instructions(file: Path, target: str, reporter: Reporter = SILENT) -> list[InstructionCounts]:
-    """Instructions of one inference of a .onnx or .tflite file on each kind of core of `target`, on made-up inputs.
+    """Instructions of one inference of a .onnx or .tflite file on each kind of core of `target`, or on the core that it
+    names, on made-up inputs.
 
     Raises InputError or TargetError for a file that is no model, and for cores that can't be emulated.
     """
-    profile = load_profile(target)
-    options = options_for(file, profile)
+    cores = _cores((target,))
+    options = options_for(file, load_profile("host" if target.strip().lower() in CORES else target))
     feeds = made_up_feeds(file, options)
-    jobs = [(core.name, partial(EmulatedRunner(core).count, file, options, feeds)) for core in profile_cores(profile)]
+    jobs = [(core.name, partial(EmulatedRunner(core).count, file, options, feeds)) for core in cores]
     return _all("instructions", jobs, reporter)
 
 

@@ -201,9 +201,10 @@ def test_instructions_of_both_bundles_are_held_against_each_other(
 
 
 @pytest.mark.skipif(bool(CAN_NOT_COUNT), reason=CAN_NOT_COUNT)
-def test_bench_counts_on_the_targets_core(bundle: Path) -> None:
+@pytest.mark.parametrize("where", ["rpi4", "cortex-a72"])
+def test_bench_counts_on_the_targets_core_or_on_one_that_is_named(bundle: Path, where: str) -> None:
     told = CliRunner().invoke(
-        app, ["bench", str(bundle / "model.float32.tflite"), "--target", "rpi4", "--emulate", "--json"]
+        app, ["bench", str(bundle / "model.float32.tflite"), "--target", where, "--emulate", "--json"]
     )
     assert told.exit_code == 0, told.output
     (found,) = json.loads(told.stdout)
