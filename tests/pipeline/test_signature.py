@@ -150,7 +150,7 @@ def test_a_key_that_is_not_trusted_is_foreign(bundle: Path, key: Path, tmp_path:
 
 def test_another_key_of_the_same_name_does_not_fit(bundle: Path, key: Path) -> None:
     """A key's name is no proof: only the signature is."""
-    from pipeline import minisign
+    from pipeline.provenance import minisign
 
     call("sign", bundle, "--key", key)
     trusted = minisign.read_public_key(Path(f"{key}.pub").read_text(), "k")
