@@ -30,7 +30,7 @@ from targets.runtimes.base import RuntimeOptions, open_model
 from targets.schemes import BLOCK, FOUR_BIT, unfit
 
 SIGNATURE = "serving_default"
-# Where the first convolution by groups of columns was seen to be faster; ARM cores need as many instructions with it.
+# Processors for which the first convolution goes by groups of columns.
 GROUPING = "avx2"
 SCORES = (0.0, 255 / 256)  # the range that LiteRT gives to what softmax gives in 8 bits
 
