@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.record import ROOT, Bar, quick_asked, scratch, write_result
 from pipeline.context import RunContext
+from pipeline.errors import InputError
 from pipeline.feeds import feeds
 from pipeline.files import make_files, static_scheme
 from pipeline.plan import make_plan
@@ -27,7 +28,7 @@ RECIPE = ROOT / "recipes" / "digits-mobilenet.yaml"  # few images: at 224 px man
 TARGET = "host"  # whose files are made for the processor that runs them here
 SETTINGS = (
     "image.size=224", "data.limit=300", "teacher.weights=none", "teacher.epochs=0", "teacher.input_size=32",
-    "student.width=1", "distill.epochs=1", "distill.views=1", "distill.batch_size=16", "distill.compare_naive=false",
+    "student.width=1", "student.adapt=auto", "distill.epochs=1", "distill.views=1", "distill.batch_size=16", "distill.compare_naive=false",
     "calibration.samples=32",
 )  # fmt: skip
 DEFAULT = DEFAULT_FAMILIES["image-classification"]
@@ -73,7 +74,7 @@ def main() -> None:
         for family in [DEFAULT] if quick else convolutional:
             try:
                 data, files = files_of(family, folder)
-            except ValueError as error:
+            except InputError as error:
                 refused[family] = str(error)
                 continue
             figures["families"][family] = {
