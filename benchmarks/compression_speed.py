@@ -28,8 +28,8 @@ RECIPE = ROOT / "recipes" / "digits-mobilenet.yaml"  # few images: at 224 px man
 TARGET = "host"  # whose files are made for the processor that runs them here
 SETTINGS = (
     "image.size=224", "data.limit=300", "teacher.weights=none", "teacher.epochs=0", "teacher.input_size=32",
-    "student.width=1", "student.adapt=auto", "distill.epochs=1", "distill.views=1", "distill.batch_size=16", "distill.compare_naive=false",
-    "calibration.samples=32",
+    "student.width=1", "student.adapt=auto", "distill.epochs=1", "distill.views=1", "distill.batch_size=16",
+    "distill.compare_naive=false", "calibration.samples=32",
 )  # fmt: skip
 DEFAULT = DEFAULT_FAMILIES["image-classification"]
 ROUNDS = 9
