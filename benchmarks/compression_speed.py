@@ -41,7 +41,7 @@ def files_of(family: str, folder: Path) -> tuple[PreparedData, dict[str, list[Ex
     """The float32 and the INT8 file of a student for each runtime of the target."""
     recipe = load_recipe(RECIPE, (*SETTINGS, f"student.family={family}"))
     plan = make_plan(recipe, (TARGET,))
-    (target,) = plan.targets
+    recipe, (target,) = plan.recipe, plan.targets
     context = RunContext(Store(folder), seed=recipe.seed)
     networks = train(recipe, context, plan.targets)
     made = make_files(recipe, target, networks, static_scheme(recipe, target, networks, context), context)
