@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.record import ROOT, Bar, edgepress, kept_or_scratch, remembered, write_result
+from benchmarks.recipes import LESS, bundles_of
+from benchmarks.record import Bar, edgepress, kept_or_scratch, remembered, write_result
 from pipeline.context import RunContext
 from pipeline.data.prepare import prepare
 from pipeline.feeds import feeds
@@ -34,8 +35,6 @@ from targets.runtimes.base import RuntimeOptions, open_model
 
 NAMES = ("cortex-a53", "cortex-a76")
 TARGET = "rpi4"
-RECIPES = ROOT / "recipes"
-LIGHT = ("teacher.epochs=1", "distill.epochs=1", "distill.compare_naive=false", "data.limit=500")
 INPUTS = 100
 SHORT = 4
 
@@ -51,22 +50,15 @@ def asked() -> argparse.Namespace:
 
 
 def made_bundles(folder: Path, quick: bool) -> list[tuple[Path, Path]]:
-    """(recipe, bundle) of every ready recipe, in the shipped scheme and in float32; of one alone for a quick look."""
+    """(recipe, bundle) of the ready recipes, in the shipped scheme and in float32."""
     float32 = folder / f"{TARGET}_float32.yaml"
     profile = load_profile(TARGET).model_dump(mode="json", by_alias=True)
     for task in ("image", "text"):
         profile["quantization"][task]["scheme"] = "float32"
         profile["budgets"][task] = {}
     float32.write_text(yaml.safe_dump({**profile, "id": float32.stem}, sort_keys=False))
-    bundles = []
-    for recipe in (RECIPES / "digits-mobilenet.yaml",) if quick else sorted(RECIPES.glob("*.yaml")):
-        sets = [word for setting in (LIGHT if quick else ()) for word in ("--set", setting)]
-        targets = ("--target", TARGET, "--target", str(float32), "--no-latency")
-        ended = edgepress("run", str(recipe), *targets, *sets, "--out", str(folder))
-        if ended.code not in (0, 1):
-            raise SystemExit(ended.output)
-        bundles += [(recipe, folder / recipe.stem / name) for name in (TARGET, float32.stem)]
-    return bundles
+    targets: list[Path | str] = [TARGET, float32]
+    return bundles_of({"image-classification": targets, "text-classification": targets}, folder, quick)
 
 
 def data_of(recipe_file: Path, bundle: Path, store: Store) -> PreparedData:
@@ -183,6 +175,7 @@ def main() -> None:
     figures = {
         "qemu": dataclasses.asdict(find_qemu())["version"],
         "guest": installed().versions,
+        "settings": None if given.bundle else LESS,
         "files": files,
         "validation": time,
     }

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.record import ROOT, Bar, edgepress, kept_or_scratch, write_result
+from benchmarks.recipes import LESS, bundles_of
+from benchmarks.record import Bar, kept_or_scratch, write_result
 from pipeline.clients.browser import run_in_browser
 from pipeline.clients.mediapipe import (
     agreement_in_mediapipe,
@@ -40,8 +41,6 @@ from targets.profile import RuntimeName, load_profile
 from targets.runners.browser import BrowserRunner
 from targets.runtimes.base import RuntimeOptions, open_model
 
-RECIPES = ROOT / "recipes"
-LIGHT = ("teacher.epochs=1", "distill.epochs=1", "distill.compare_naive=false", "data.limit=500")
 SCHEMES = {
     "image-classification": (("float32", "float32"), ("int8-static", "float32"), ("int8-static", "uint8"),
                              ("int8-static", "int8")),
@@ -63,18 +62,12 @@ def asked() -> argparse.Namespace:
 
 
 def made_bundles(folder: Path, quick: bool) -> list[tuple[Path, Path]]:
-    """(recipe, bundle) of every ready recipe in each scheme; of one recipe alone for a quick look."""
-    bundles = []
-    for recipe in (RECIPES / "digits-mobilenet.yaml",) if quick else sorted(RECIPES.glob("*.yaml")):
-        task = load_recipe(recipe).task
-        profiles = [profile_of(task, scheme, io_dtype, folder) for scheme, io_dtype in SCHEMES[task]]
-        sets = [word for setting in (LIGHT if quick else ()) for word in ("--set", setting)]
-        named = [word for profile in profiles for word in ("--target", str(profile))]
-        ended = edgepress("run", str(recipe), *named, *sets, "--no-latency", "--out", str(folder))
-        if ended.code not in (0, 1):
-            raise SystemExit(ended.output)
-        bundles += [(recipe, folder / recipe.stem / profile.stem) for profile in profiles]
-    return bundles
+    """(recipe, bundle) of the ready recipes in each scheme."""
+    targets: dict[str, list[Path | str]] = {
+        task: [profile_of(task, scheme, io_dtype, folder) for scheme, io_dtype in schemes]
+        for task, schemes in SCHEMES.items()
+    }
+    return bundles_of(targets, folder, quick)
 
 
 def profile_of(task: str, scheme: str, io_dtype: str, folder: Path) -> Path:
@@ -216,7 +209,8 @@ def main() -> None:
         Bar("browser: golden texts with other word-piece ids", sum(len(names) for names in tokens), "==", 0),
         Bar("browser: requests outside", sum(len(bundle["asked_outside"]) for bundle in figures), "==", 0),
     ]  # fmt: skip
-    write_result("dropin-clients", {"bundles": figures}, bars, options.quick)
+    settings = None if options.bundle else LESS
+    write_result("dropin-clients", {"settings": settings, "bundles": figures}, bars, options.quick)
 
 
 main()

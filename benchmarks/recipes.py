@@ -4,7 +4,32 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import edgepress, kept_or_scratch
+from benchmarks.record import ROOT, edgepress, kept_or_scratch
+from pipeline.recipe import load_recipe
+
+RECIPES = ROOT / "recipes"
+# Where it counts how files compute, not how well their student knows its task: less of what takes long.
+LESS = {
+    "fashion-mobilenet": ("data.limit=12000",),
+    "sentiment-tinybert": ("distill.compare_naive=false",),
+}
+LEAST = ("teacher.epochs=1", "distill.epochs=1", "distill.compare_naive=false", "data.limit=500")  # to see that it runs
+
+
+def bundles_of(targets: dict[str, list[Path | str]], folder: Path, quick: bool) -> list[tuple[Path, Path]]:
+    """(recipe, bundle) of every ready recipe for the targets of its task, names or profiles; of one recipe alone for a
+    quick look."""
+    bundles = []
+    for recipe in (RECIPES / "digits-mobilenet.yaml",) if quick else sorted(RECIPES.glob("*.yaml")):
+        named = targets[load_recipe(recipe).task]
+        sets = LEAST if quick else LESS.get(recipe.stem, ())
+        words = [word for target in named for word in ("--target", str(target))]
+        words += [word for setting in sets for word in ("--set", setting)]
+        ended = edgepress("run", str(recipe), *words, "--no-latency", "--out", str(folder))
+        if ended.code not in (0, 1):
+            raise SystemExit(ended.output)
+        bundles += [(recipe, folder / recipe.stem / Path(target).stem) for target in named]
+    return bundles
 
 
 def run_recipe(name: str, settings: tuple[str, ...] = (), keep: Path | None = None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Exit codes: 0 passed, 1 a gate failed, 2 the input was wrong (one clear message, no traceback).
 """
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +29,7 @@ from pipeline.commands.parts import (
     ToolPaths,
     answers,
     print_json,
+    reporter,
     settle_libraries,
     show_table,
     verdict_json,
@@ -92,15 +92,9 @@ def run_command(
 
     scale.join()  # where a launcher started several processes
     plan = _plan(recipe, target, overrides, device, tool)
-    from rich.console import Console
-
-    from pipeline.progress import Reporter
-    from pipeline.quiet import lasting
     from pipeline.run import run
 
-    # A stream that lasts while the libraries are silenced.
-    console = Console(file=lasting(sys.stderr))
-    releases = run(plan, out, Reporter(console, quiet or as_json or not scale.first()), latency=latency)
+    releases = run(plan, out, reporter(quiet or as_json or not scale.first()), latency=latency)
     scale.leave()
     if not releases:  # another process shows them
         return 0
@@ -159,11 +153,7 @@ def search_command(
     ends = [f"search.{name}={value}" for name, value in (("trials", trials), ("minutes", minutes)) if value is not None]
     ends += ["search.objective=front"] if front else []
     settle_libraries()
-    from rich.console import Console
-
     from pipeline.errors import InputError
-    from pipeline.progress import Reporter
-    from pipeline.quiet import lasting
 
     try:
         from pipeline.search.command import search
@@ -172,10 +162,7 @@ def search_command(
             raise
         raise InputError("edgepress search needs Optuna: pip install 'edgepress[search]'") from None
 
-    console = Console(file=lasting(sys.stderr))
-    found = search(
-        recipe, target, (*(overrides or ()), *ends), out, Reporter(console, quiet or as_json), latency=latency
-    )
+    found = search(recipe, target, (*(overrides or ()), *ends), out, reporter(quiet or as_json), latency=latency)
     if as_json:
         print_json(found.as_json())
     else:

@@ -1,11 +1,10 @@
 """The command that gets what running files in a browser needs."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from pipeline.commands.parts import Quiet, agreed, answers
+from pipeline.commands.parts import Quiet, agreed, answers, reporter
 
 
 @answers
@@ -15,9 +14,6 @@ def install_browser_command(
     quiet: Quiet = False,
 ) -> int:
     """Gets the runtimes that run in browsers into the cache folder: asks first, exit 1 if you don't want them."""
-    from rich.console import Console
-
-    from pipeline.progress import Reporter
     from targets.browser.chromium import browser_version, find_browser
     from targets.browser.packages import ROOM, install, is_whole, plan_install
     from targets.errors import TargetError
@@ -34,6 +30,6 @@ def install_browser_command(
     answer = agreed(plan.rows(), plan.download, plan.disk, plan.folder, yes=yes, plan_only=plan_only)
     if answer is not None:
         return answer
-    install(plan, Reporter(Console(file=sys.stderr), quiet).say)
+    install(plan, reporter(quiet).say)
     print(f"{plan.folder}: the runtimes for browsers are here, whole")
     return 0

@@ -1,12 +1,20 @@
 """`edgepress cache`: the teacher's cached answers."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.commands.parts import AsJson, Overrides, Quiet, RecipeFile, answers, print_json, settle_libraries
+from pipeline.commands.parts import (
+    AsJson,
+    Overrides,
+    Quiet,
+    RecipeFile,
+    answers,
+    print_json,
+    reporter,
+    settle_libraries,
+)
 
 cache_app = typer.Typer(help="The teacher's cached answers.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -33,13 +41,9 @@ def export_command(
 
     read = load_recipe(recipe, tuple(overrides or ()))
     settle_libraries()
-    from rich.console import Console
-
-    from pipeline.progress import Reporter
-    from pipeline.quiet import lasting
     from pipeline.run import export_answers
 
-    folder = export_answers(read, out, artifacts, Reporter(Console(file=lasting(sys.stderr)), quiet or as_json))
+    folder = export_answers(read, out, artifacts, reporter(quiet or as_json))
     if as_json:
         print_json({"folder": str(folder), "teacher": {"model": f"cache:{folder}", "epochs": 0}})
     else:

@@ -1,17 +1,15 @@
 """The commands that emulate a device's cores: getting the emulator, and what bundles and files do on it."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.parts import Quiet, agreed, answers, print_json, settle_libraries, show_table
+from pipeline.commands.parts import Quiet, agreed, answers, print_json, reporter, settle_libraries, show_table
 
 if TYPE_CHECKING:
     from pipeline.gating.verdict import Verdict
-    from pipeline.progress import Reporter
 
 
 @answers
@@ -24,15 +22,15 @@ def install_emulator_command(
     from targets.emulator.install import install, is_whole, plan_install
     from targets.emulator.place import ROOM
 
-    reporter = _reporter(quiet)
+    say = reporter(quiet).say
     if is_whole():
         print(f"{ROOM.folder}: the emulator is here, whole")
         return 0
-    plan = plan_install(reporter.say)
+    plan = plan_install(say)
     answer = agreed(plan.rows(), plan.download, plan.disk, plan.folder, yes=yes, plan_only=plan_only)
     if answer is not None:
         return answer
-    install(plan, reporter.say)
+    install(plan, say)
     print(f"{plan.folder}: the emulator is here, whole")
     return 0
 
@@ -43,7 +41,7 @@ def show_emulated(bundle: Path, names: list[str], as_json: bool, files: Sequence
 
     from pipeline.emulated.emulation import validate_emulated
 
-    results = validate_emulated(bundle, names, _reporter(as_json), files)
+    results = validate_emulated(bundle, names, reporter(as_json), files)
     if as_json:
         print_json([dataclasses.asdict(result) for result in results])
     else:
@@ -59,7 +57,7 @@ def show_instructions(file: Path, target: str, as_json: bool) -> None:
     settle_libraries()
     from pipeline.emulated.emulation import count_instructions
 
-    counts = count_instructions(file, target, _reporter(as_json))
+    counts = count_instructions(file, target, reporter(as_json))
     if as_json:
         print_json([{"source": "emulated", "total": c.total, **dataclasses.asdict(c)} for c in counts])
         return
@@ -92,12 +90,4 @@ def with_instructions(verdict: "Verdict", bundle: Path, baseline: Path, names: l
     from pipeline.emulated.emulation import instruction_checks
 
     others = (check for check in verdict.checks if check.name != "baseline.instructions")
-    return Verdict((*others, *instruction_checks(bundle, baseline, names, _reporter(quiet))))
-
-
-def _reporter(quiet: bool) -> "Reporter":
-    from rich.console import Console
-
-    from pipeline.progress import Reporter
-
-    return Reporter(Console(file=sys.stderr), quiet)
+    return Verdict((*others, *instruction_checks(bundle, baseline, names, reporter(quiet))))

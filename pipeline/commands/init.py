@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands.completion import target_names
-from pipeline.commands.parts import AsJson, Quiet, answers, print_json, show_table
+from pipeline.commands.parts import AsJson, Quiet, answers, print_json, reporter, show_table
 
 if TYPE_CHECKING:
     from pipeline.start.command import Started, Wishes
@@ -54,10 +54,8 @@ def init_command(
 ) -> None:
     """Looks at your data and writes a commented recipe for it, ready for plan and run. Asks what flags don't say, but
     only at a terminal."""
-    from rich.console import Console
 
     from pipeline.errors import InputError
-    from pipeline.progress import Reporter
     from pipeline.start.command import Wishes, start_recipe
 
     wishes = Wishes(
@@ -70,7 +68,7 @@ def init_command(
             "name your data: a folder of pictures with one sub-folder a class (or train and test), or a .csv, .tsv or "
             ".parquet file of texts"
         )
-    started = start_recipe(data, recipe, wishes, overwrite, Reporter(Console(stderr=True), quiet or as_json))
+    started = start_recipe(data, recipe, wishes, overwrite, reporter(quiet or as_json))
     if as_json:
         print_json(started.as_json())
     else:

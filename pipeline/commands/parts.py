@@ -14,6 +14,7 @@ from pipeline.commands.completion import yaml_files
 
 if TYPE_CHECKING:
     from pipeline.gating.verdict import Verdict
+    from pipeline.progress import Reporter
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a YAML file.", metavar="RECIPE", autocompletion=yaml_files)]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle, a folder.", metavar="BUNDLE")]
@@ -80,6 +81,16 @@ def settle_libraries() -> None:
         os.environ.setdefault(name, value)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+def reporter(quiet: bool) -> "Reporter":
+    """Progress on a stream that lasts while the libraries are silenced; what a command answers goes to the other."""
+    from rich.console import Console
+
+    from pipeline.progress import Reporter
+    from pipeline.quiet import lasting
+
+    return Reporter(Console(file=lasting(sys.stderr)), quiet)
 
 
 def agreed(

@@ -1,12 +1,11 @@
 """`edgepress predict`: predicted latencies in a bundle's report."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.commands.parts import AsJson, Quiet, answers, print_json, settle_libraries, show_table
+from pipeline.commands.parts import AsJson, Quiet, answers, print_json, reporter, settle_libraries, show_table
 
 
 @answers
@@ -17,12 +16,9 @@ def predict_command(
 ) -> None:
     """Predicts the latency of a bundle's files on the target's own core, and puts it into the bundle's report."""
     settle_libraries()
-    from rich.console import Console
-
     from pipeline.emulated.predict_bundle import predict_bundle
-    from pipeline.progress import Reporter
 
-    told = predict_bundle(bundle, Reporter(Console(file=sys.stderr), quiet or as_json))
+    told = predict_bundle(bundle, reporter(quiet or as_json))
     if as_json:
         from pipeline.commands.prediction import prediction_json
 

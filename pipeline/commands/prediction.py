@@ -1,15 +1,13 @@
 """Commands that predict: what a latency is predicted to be, from where and how sure, and verdicts that rest on it."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.commands.parts import print_json, settle_libraries, show_table
+from pipeline.commands.parts import print_json, reporter, settle_libraries, show_table
 
 if TYPE_CHECKING:
     from pipeline.emulated.prediction import PredictedFile
     from pipeline.gating.verdict import Verdict
-    from pipeline.progress import Reporter
 
 
 def show_prediction(file: Path, target: str, as_json: bool) -> None:
@@ -18,7 +16,7 @@ def show_prediction(file: Path, target: str, as_json: bool) -> None:
     from pipeline.emulated.prediction import predict_file
     from targets.profile import load_profile
 
-    found = predict_file(file, load_profile(target), _reporter(as_json))
+    found = predict_file(file, load_profile(target), reporter(as_json))
     if as_json:
         print_json(prediction_json(found))
         return
@@ -61,12 +59,4 @@ def gate_by_prediction(verdict: "Verdict", bundle: Path, *, quiet: bool) -> "Ver
     settle_libraries()
     from pipeline.gating.predicted_gate import with_predictions
 
-    return with_predictions(verdict, bundle, _reporter(quiet))
-
-
-def _reporter(quiet: bool) -> "Reporter":
-    from rich.console import Console
-
-    from pipeline.progress import Reporter
-
-    return Reporter(Console(file=sys.stderr), quiet)
+    return with_predictions(verdict, bundle, reporter(quiet))

@@ -28,7 +28,7 @@ def conversion(network: NetworkResult, format_name: str) -> Iterator[None]:
     try:
         with quiet():
             yield
-    except (OSError, MemoryError):  # the machine's fault, not the network's
+    except (InputError, OSError, MemoryError):  # told already, or the machine's fault, not the network's
         raise
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), "")

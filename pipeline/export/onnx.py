@@ -6,13 +6,12 @@ from typing import Any
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
-from pipeline.progress import Meter
+from pipeline.export.converted import Format, converted, static_length
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
-from pipeline.store import file_sha256
 
 # Softmax scores, onnxruntime against PyTorch. Both compute in float32; the order of the sums differs, and a hundred
 # layers carry rounding of 1e-7 up to some 1e-5. A wrong operator is off by 1e-2 and more.
-TOLERANCE = 1e-4
+FORMAT = Format("ONNX", "onnx", "onnxruntime", tolerance=1e-4)
 
 # Text goes through optimum's exporter, which traces with TorchScript; that writes opset 20 at the most.
 NEWEST_TEXT_OPSET = 20
@@ -29,48 +28,26 @@ def export_onnx(
 
     Raises InputError if the network can't be converted to that operator set, or the file disagrees with PyTorch.
     """
-    length = None
-    if data.task == "text-classification":
-        length = min(sequence_length or data.inputs.shape[1], data.inputs.shape[1])
-        opset = min(opset, NEWEST_TEXT_OPSET)
+    length = static_length(data, sequence_length)
+    newest = opset if length is None else min(opset, NEWEST_TEXT_OPSET)
 
-    def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
-        from pipeline.export.check import check_scores, conversion
-        from pipeline.networks import load_network
-
-        module = load_network(network)
-        with conversion(network, "ONNX"):
-            if length is None:
-                model = _image_model(module, data, opset)
-            elif network.architecture["kind"] == "text":
-                model = _plain_text_model(module, data, opset, length)
-            else:
-                model = _text_model(module, opset, length)
-            _clean(model)
+    def convert(module: Any, _: Path) -> bytes:
+        if length is None:
+            model = _image_model(module, data, newest)
+        elif network.architecture["kind"] == "text":
+            model = _plain_text_model(module, data, newest, length)
+        else:
+            model = _text_model(module, newest, length)
+        _clean(model)
         written = model.opset_import[0].version
-        if written > opset:
+        if written > newest:
             raise InputError(
-                f"export.opset {opset}: the exporter writes ONNX operator set {written} at the least; "
+                f"export.opset {newest}: the exporter writes ONNX operator set {written} at the least; "
                 f"set it to {written} or newer if the target's onnxruntime reads that"
             )
-        file = folder / "model.onnx"
-        file.write_bytes(model.SerializeToString(deterministic=True))
-        meter.advance()
-        check_scores(file, "onnxruntime", module, network, data, TOLERANCE)
-        meter.advance()
-        return ExportedFile(
-            key, file, "onnx", "float32", "float32", file.stat().st_size, file_sha256(file), sequence_length=length
-        )
+        return bytes(model.SerializeToString(deterministic=True))
 
-    inputs = {
-        "format": "onnx",
-        "data": data.fingerprint,
-        "network": network.fingerprint,
-        "opset": opset,
-        "sequence_length": length,
-    }
-    title = f"export {network.role} to ONNX"
-    return context.stage("export", inputs, ExportedFile, make, total=2, title=title)
+    return converted(FORMAT, data, network, length, convert, context, opset=newest)
 
 
 def _image_model(module: Any, data: PreparedData, opset: int) -> Any:

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.context import RunContext
-from pipeline.progress import Meter
+from pipeline.export.converted import Format, converted, static_length
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
-from pipeline.store import file_sha256
 
 # Softmax scores, LiteRT with XNNPACK against PyTorch. Both compute in float32; XNNPACK approximates exponentials and
 # sums in another order. Logits were seen to differ by up to 2e-4. A wrong operator is off by 1e-2 and more.
-TOLERANCE = 1e-3
+FORMAT = Format("TFLite", "tflite", "litert", tolerance=1e-3)
 
 
 def export_tflite(
@@ -24,33 +23,8 @@ def export_tflite(
 
     Raises InputError if the network can't be converted, or the file disagrees with PyTorch.
     """
-    length = None
-    if data.task == "text-classification":
-        length = min(sequence_length or data.inputs.shape[1], data.inputs.shape[1])
-
-    def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
-        from pipeline.export.check import check_scores, conversion
-        from pipeline.networks import load_network
-
-        module = load_network(network)
-        file = folder / "model.tflite"
-        with conversion(network, "TFLite"):
-            file.write_bytes(_convert(module, data, length, folder))
-        meter.advance()
-        check_scores(file, "litert", module, network, data, TOLERANCE)
-        meter.advance()
-        return ExportedFile(
-            key, file, "tflite", "float32", "float32", file.stat().st_size, file_sha256(file), sequence_length=length
-        )
-
-    inputs = {
-        "format": "tflite",
-        "data": data.fingerprint,
-        "network": network.fingerprint,
-        "sequence_length": length,
-    }
-    title = f"export {network.role} to TFLite"
-    return context.stage("export", inputs, ExportedFile, make, total=2, title=title)
+    length = static_length(data, sequence_length)
+    return converted(FORMAT, data, network, length, lambda module, own: _convert(module, data, length, own), context)
 
 
 def _convert(module: Any, data: PreparedData, length: int | None, folder: Path) -> bytes:

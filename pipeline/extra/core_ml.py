@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.context import RunContext
+from pipeline.export.converted import static_length
 from pipeline.progress import Meter
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
 from pipeline.store import file_sha256
@@ -24,9 +25,7 @@ def convert_to_core_ml(
     int32 [1, L], L at most `sequence_length`. Output `scores` [1, classes], softmax probabilities. The result's
     `sha256` is that of a list of the package's files with theirs. Raises InputError if it can't be converted.
     """
-    length = None
-    if data.task == "text-classification":
-        length = min(sequence_length or data.inputs.shape[1], data.inputs.shape[1])
+    length = static_length(data, sequence_length)
 
     def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
         from pipeline.export.check import conversion
@@ -75,9 +74,8 @@ def _convert(module: Any, data: PreparedData, length: int | None, scheme: Scheme
         def forward(self, *given: torch.Tensor) -> torch.Tensor:
             return self.network(*given).softmax(-1)
 
-    module.to(
-        memory_format=torch.contiguous_format
-    )  # converters have made another network of weights that lie channels last
+    # Of weights that lie channels last converters made another network.
+    module.to(memory_format=torch.contiguous_format)
     examples = tuple(tensor.contiguous() if length is None else tensor.int() for tensor in example_inputs(data, length))
     names = ("image",) if length is None else TEXT_INPUTS
     dtype = np.float32 if length is None else np.int32

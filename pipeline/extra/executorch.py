@@ -1,14 +1,13 @@
 """ExecuTorch programs with XNNPACK's kernels, for apps that run PyTorch's own runtime."""
 
-from pathlib import Path
 from typing import Any
 
 from pipeline.context import RunContext
-from pipeline.progress import Meter
+from pipeline.export.converted import Format, converted, static_length
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
-from pipeline.store import file_sha256
 
-TOLERANCE = 1e-3  # softmax scores, XNNPACK against PyTorch: as LiteRT's, which computes by the same kernels
+# The tolerance is LiteRT's, which computes by the same kernels.
+FORMAT = Format("ExecuTorch", "pte", "executorch", tolerance=1e-3, stage="executorch")
 
 
 def export_executorch(
@@ -20,36 +19,18 @@ def export_executorch(
     `sequence_length`. Output softmax scores float32 [1, classes]. Raises InputError if the network can't be converted,
     or the file disagrees with PyTorch.
     """
-    length = None
-    if data.task == "text-classification":
-        length = min(sequence_length or data.inputs.shape[1], data.inputs.shape[1])
-
-    def make(folder: Path, key: str, meter: Meter) -> ExportedFile:
-        from pipeline.export.check import check_scores, conversion
-        from pipeline.networks import load_network
-
-        module = load_network(network)
-        file = folder / "model.pte"
-        with conversion(network, "ExecuTorch"):
-            file.write_bytes(_convert(module, data, length))
-        meter.advance()
-        check_scores(file, "executorch", module, network, data, TOLERANCE)
-        meter.advance()
-        return ExportedFile(
-            key, file, "pte", "float32", "float32", file.stat().st_size, file_sha256(file), sequence_length=length
-        )
-
     from importlib.metadata import version
 
-    inputs = {
-        "format": "pte",
-        "data": data.fingerprint,
-        "network": network.fingerprint,
-        "sequence_length": length,
-        "executorch": version("executorch"),
-    }
-    title = f"export {network.role} to ExecuTorch"
-    return context.stage("executorch", inputs, ExportedFile, make, total=2, title=title)
+    length = static_length(data, sequence_length)
+    return converted(
+        FORMAT,
+        data,
+        network,
+        length,
+        lambda module, _: _convert(module, data, length),
+        context,
+        executorch=version("executorch"),
+    )
 
 
 def _convert(module: Any, data: PreparedData, length: int | None) -> bytes:

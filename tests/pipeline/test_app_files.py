@@ -15,7 +15,7 @@ from pipeline.golden_tokens import HARD_TEXTS
 from pipeline.packages import package_folder
 from targets.browser.chromium import Page
 from targets.runtimes.base import TensorSpec
-from tests.browser_page import call, module_page, needs_chromium
+from tests.browser_pages import call, module_page, needs_chromium
 
 pytestmark = needs_chromium
 

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.context import RunContext
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
-from tests.browser_page import needs_browser
+from tests.browser_pages import needs_browser
 from tests.bundles import small_bundle
 
 ROOT = Path(__file__).parents[2]

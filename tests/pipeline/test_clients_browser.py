@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pipeline.results import Calibration, ExportedFile, NetworkResult, PreparedD
 from pipeline.store import file_sha256
 from targets.browser.chromium import Page, find_browser, open_browser
 from targets.profile import Quantization
-from tests.browser_page import SECONDS, Complaints, call, needs_browser, screenshot, send
+from tests.browser_pages import SIZES, ask, call, look, needs_browser, picture
 from tests.bundles import small_bundle
 
 
@@ -102,28 +101,22 @@ def test_a_file_that_a_runtime_refuses_is_told_and_the_others_run(
     assert not eight_bit.same
 
 
-@dataclass
-class Opened:
-    page: Page
-    complaints: Complaints
-
-
 @pytest.fixture
 def opened(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Opens the page of a bundle, as a person's browser would."""
     stack = []
 
-    def open_page(bundle: Path) -> Opened:
+    def open_page(bundle: Path) -> Page:
         serving = served_bundle(bundle)
         served = serving.__enter__()
         stack.append(serving)
         browsing = open_browser(find_browser(), served.proxy)
         page = browsing.__enter__()
         stack.append(browsing)
-        complaints = Complaints(page)
+        page.listen()
         page.go_to(served.address)
-        page.evaluate("edgepress.ready", SECONDS)
-        return Opened(page, complaints)
+        ask(page, "edgepress.ready")
+        return page
 
     yield open_page
     while stack:
@@ -145,17 +138,17 @@ ANSWERED = """new Promise((resolve) => {
 
 def answers(page: Page, count: int) -> list[dict[str, Any]]:
     """What the cards show, once `count` of them have an answer."""
-    return page.evaluate(ANSWERED.replace("COUNT", str(count)), SECONDS)
+    return ask(page, ANSWERED.replace("COUNT", str(count)))
 
 
 @needs_browser
 def test_a_dropped_picture_gets_labels_scores_and_milliseconds_of_every_file(
     image_bundle: Path, opened: Any, tmp_path: Path
 ) -> None:
-    shown = opened(image_bundle)
+    page = opened(image_bundle)
     expected = golden_labels(image_bundle, "model.float32.onnx")[1]
     call(
-        shown.page,
+        page,
         """async () => {
           const blob = await (await fetch("bundle/golden/1.png")).blob();
           const dataTransfer = new DataTransfer();
@@ -164,7 +157,7 @@ def test_a_dropped_picture_gets_labels_scores_and_milliseconds_of_every_file(
           document.getElementById("zone").dispatchEvent(new DragEvent("drop", given));
         }""",
     )
-    found = answers(shown.page, 3)
+    found = answers(page, 3)
     assert [card["label"] for card in found] == [expected] * 3
     for card in found:
         percents = [float(score.removesuffix("%")) for score in card["scores"]]
@@ -172,54 +165,55 @@ def test_a_dropped_picture_gets_labels_scores_and_milliseconds_of_every_file(
         assert percents == sorted(percents, reverse=True)
         assert "ms inference" in card["times"]
         assert "ms preparing" in card["times"]
-    assert "say the same" in shown.page.evaluate("document.getElementById('agreement').textContent", SECONDS)
-    for name, width, dark in (("desktop", 1100, False), ("desktop-dark", 1100, True), ("phone", 390, False)):
-        shot = screenshot(shown.page, tmp_path / f"{name}.png", width, 900, dark=dark)
-        assert shot.stat().st_size > 10_000
-        assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth", SECONDS), name
-    assert shown.complaints.found == []
+    assert "say the same" in ask(page, "document.getElementById('agreement').textContent")
+    for size in SIZES:
+        for scheme in ("light", "dark"):
+            look(page, size, scheme)
+            assert picture(page, tmp_path / f"{size}-{scheme}.png").stat().st_size > 10_000
+            assert ask(page, "document.documentElement.scrollWidth <= innerWidth"), size
+    assert page.errors == []
 
 
 @needs_browser
 def test_a_chosen_file_is_classified_and_what_is_no_picture_is_told(
     image_bundle: Path, opened: Any, tmp_path: Path
 ) -> None:
-    shown = opened(image_bundle)
+    page = opened(image_bundle)
     (tmp_path / "broken.png").write_text("no picture")
 
     def choose(file: Path) -> None:
-        document = send(shown.page, "DOM.getDocument")["root"]["nodeId"]
-        node = send(shown.page, "DOM.querySelector", nodeId=document, selector="#picture")["nodeId"]
-        send(shown.page, "DOM.setFileInputFiles", nodeId=node, files=[str(file)])
+        document = page.call("DOM.getDocument")["root"]["nodeId"]
+        node = page.call("DOM.querySelector", nodeId=document, selector="#picture")["nodeId"]
+        page.call("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
 
     choose(image_bundle / "golden/0.png")
-    assert answers(shown.page, 3)[0]["label"] == golden_labels(image_bundle, "model.float32.onnx")[0]
+    assert answers(page, 3)[0]["label"] == golden_labels(image_bundle, "model.float32.onnx")[0]
     choose(tmp_path / "broken.png")
     problem = """new Promise((resolve) => {
       const place = document.getElementById("problem");
       const look = () => (place.hidden ? setTimeout(look, 20) : resolve(place.textContent));
       look();
     })"""
-    assert "can't be read as a picture" in shown.page.evaluate(problem, SECONDS)
-    assert shown.page.evaluate("document.querySelectorAll('.answer .label').length", SECONDS) == 0
+    assert "can't be read as a picture" in ask(page, problem)
+    assert ask(page, "document.querySelectorAll('.answer .label').length") == 0
 
 
 @needs_browser
 def test_a_typed_text_gets_the_labels_that_python_gives_it(text_bundle: Path, opened: Any) -> None:
     samples = json.loads((text_bundle / "golden/samples.json").read_text())["samples"]
     expected = golden_labels(text_bundle, "model.float32.onnx")
-    shown = opened(text_bundle)
-    shown.page.evaluate("document.getElementById('text').focus()", SECONDS)
-    send(shown.page, "Input.insertText", text=samples[0]["text"])
-    assert answers(shown.page, 2)[0]["label"] == expected[0]
-    shown.page.evaluate("document.getElementById('text').value = ''", SECONDS)
+    page = opened(text_bundle)
+    ask(page, "document.getElementById('text').focus()")
+    page.call("Input.insertText", text=samples[0]["text"])
+    assert answers(page, 2)[0]["label"] == expected[0]
+    ask(page, "document.getElementById('text').value = ''")
     cleared = """new Promise((resolve) => {
       document.getElementById("text").dispatchEvent(new Event("input"));
       const look = () => (document.querySelector(".answer .label") ? setTimeout(look, 20) : resolve(true));
       look();
     })"""
-    assert shown.page.evaluate(cleared, SECONDS)
-    assert shown.complaints.found == []
+    assert ask(page, cleared)
+    assert page.errors == []
 
 
 def test_what_can_not_be_tried_is_refused_with_the_reason(

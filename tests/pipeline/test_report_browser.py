@@ -15,10 +15,10 @@ from pipeline.report.index_page import write_index
 from pipeline.results import PreparedData
 from targets.profile import Budgets
 from tests import releases
-from tests.browser_pages import Screen, missing, screen
+from tests.browser_pages import Screen, needs_chromium, screen
 from tests.pipeline.report_pages import report_of, with_prediction
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+pytestmark = needs_chromium
 
 BUDGETS = Budgets.model_validate(
     {
