@@ -123,6 +123,8 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Any]:
         stack.pop().__exit__(None, None, None)
 
 
+NO_GPU = "No available adapters."  # Chromium's warning where a runtime asks for WebGPU and the machine has none
+
 ANSWERED = """new Promise((resolve) => {
   const look = () => [...document.querySelectorAll(".answer .times")].length >= COUNT
     ? resolve([...document.querySelectorAll("[data-file]")].map((card) => ({
@@ -171,7 +173,7 @@ def test_a_dropped_picture_gets_labels_scores_and_milliseconds_of_every_file(
             look(page, size, scheme)
             assert picture(page, tmp_path / f"{size}-{scheme}.png").stat().st_size > 10_000
             assert ask(page, "document.documentElement.scrollWidth <= innerWidth"), size
-    assert page.errors == []
+    assert set(page.errors) <= {NO_GPU}
 
 
 @needs_browser
@@ -213,7 +215,7 @@ def test_a_typed_text_gets_the_labels_that_python_gives_it(text_bundle: Path, op
       look();
     })"""
     assert ask(page, cleared)
-    assert page.errors == []
+    assert set(page.errors) <= {NO_GPU}
 
 
 def test_what_can_not_be_tried_is_refused_with_the_reason(
