@@ -7,26 +7,23 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs/distillation.md", ROOT / "docs/compression.md", ROOT / "docs/devices.md")
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
 RESULTS = ROOT / "benchmarks/results"
+MARKED = re.compile(r"<!-- ([a-z-]+) -->\n.*?<!-- /\1 -->", re.DOTALL)
 
 
-def quoted(text: str) -> str:
-    """`text` with each marked part made anew from the results."""
-    makers = {
-        "demo": demo_table,
-        "measured": lambda: bars_table("main", "benchmarks/results"),
-        "distillation": lambda: bars_table("distillation", "../benchmarks/results"),
-        "compression": lambda: bars_table("compression", "../benchmarks/results"),
-        "peers": peers_table,
-        "devices": lambda: bars_table("devices", "../benchmarks/results"),
-    }
-    for name, make in makers.items():
-        if f"<!-- {name} -->" not in text:
-            continue
-        part = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->"
-        text = re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _, part=part: part, text, flags=re.DOTALL)
-    return text
+def quoted(page: Path) -> str:
+    """A page with each marked part made anew from the results: by its name, or the bars of the results that begin with
+    it."""
+    results = "benchmarks/results" if page == README else "../benchmarks/results"
+    makers = {"demo": demo_table, "measured": lambda: bars_table("main", results), "peers": peers_table}
+
+    def made(found: re.Match[str]) -> str:
+        name = found[1]
+        content = makers[name]() if name in makers else bars_table(name, results)
+        return f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
+
+    return MARKED.sub(made, page.read_text())
 
 
 def demo_table() -> str:
@@ -76,7 +73,7 @@ def peers_table() -> str:
 def bars_table(subject: str, folder: str) -> str:
     """Every bar of every result of `subject`, met or missed; `folder` is where the page finds the results."""
     rows = ["| what | measured | asked for | | from |", "|---|---|---|---|---|"]
-    for file in sorted(RESULTS.glob(f"{subject}-*.json")):
+    for file in sorted(RESULTS.glob(f"{subject}*.json")):
         for bar in json.loads(file.read_text())["bars"]:
             met = "met" if bar["met"] else "**missed**"
             link = f"[{file.stem}]({folder}/{file.name})"
@@ -86,7 +83,7 @@ def bars_table(subject: str, folder: str) -> str:
 
 def main() -> None:
     for page in PAGES:
-        page.write_text(quoted(page.read_text()))
+        page.write_text(quoted(page))
 
 
 if __name__ == "__main__":

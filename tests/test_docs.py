@@ -46,4 +46,4 @@ def test_pages_quote_the_results_as_they_are() -> None:
     from benchmarks.quote import PAGES, quoted
 
     for page in PAGES:
-        assert quoted(page.read_text()) == page.read_text(), page
+        assert quoted(page) == page.read_text(), page
