@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ def quoted(page: Path) -> str:
     """A page with each marked part made anew from the results: by its name, or the bars of the results that begin with
     it."""
     results = "benchmarks/results" if page == README else "../benchmarks/results"
-    makers = {"demo": demo_table, "measured": lambda: bars_table("main", results), "peers": peers_table}
+    makers = {"demo": demo_table, "measured": lambda: bars_table("main", results), "peers": peers_table,
+              "speeds": speeds_table}  # fmt: skip
 
     def made(found: re.Match[str]) -> str:
         name = found[1]
@@ -67,6 +69,22 @@ def peers_table() -> str:
                 f"| {file['against_ours']:.3f} |"
             )
     rows += [f"| {name} | {reason} | | | |" for name, reason in result["failed"].items()]
+    return "\n".join(rows)
+
+
+def speeds_table() -> str:
+    """INT8 against float32 of every convolutional family."""
+    families = json.loads((RESULTS / "compression-speed.json").read_text())["figures"]["families"]
+    runtimes = {"litert": "LiteRT", "onnxruntime": "ONNX Runtime"}
+    heads = [f"{told}: float32, INT8 | times faster" for told in runtimes.values()]
+    rows = [f"| student | INT8 file | {' | '.join(heads)} |", "|---" * (2 + 2 * len(runtimes)) + "|"]
+    for family, found in families.items():
+        cells = [f"{found['litert']['bytes'][1] / 1e6:.2f} MB"]
+        for runtime in runtimes:
+            got = found[runtime]
+            ms = (statistics.median(got[f"{scheme}_ms"]) for scheme in ("float32", "int8"))
+            cells += [", ".join(f"{each:.2f} ms" for each in ms), f"{got['times_faster']:.2f}"]
+        rows.append(f"| `{family}` | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 from pipeline.context import RunContext
 from pipeline.progress import Meter
-from pipeline.results import ExportedFile, NetworkResult, PreparedData
+from pipeline.results import ExportedFile, Format, NetworkResult, PreparedData
 from pipeline.store import file_sha256
 from targets.profile import RuntimeName
 
 
 @dataclass(frozen=True)
-class Format:
+class FileFormat:
     """A file format: its name as people write it, the runtime that its files are checked with, and how far softmax
     scores of that may be from PyTorch's. `stage`: what the store calls the conversion."""
 
     name: str
-    suffix: str
+    suffix: Format
     runtime: RuntimeName
     tolerance: float
     stage: str = "export"
@@ -33,7 +33,7 @@ def static_length(data: PreparedData, sequence_length: int | None) -> int | None
 
 
 def converted(
-    form: Format,
+    form: FileFormat,
     data: PreparedData,
     network: NetworkResult,
     length: int | None,

@@ -6,12 +6,12 @@ from typing import Any
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
-from pipeline.export.converted import Format, converted, static_length
+from pipeline.export.converted import FileFormat, converted, static_length
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
 
 # Softmax scores, onnxruntime against PyTorch. Both compute in float32; the order of the sums differs, and a hundred
 # layers carry rounding of 1e-7 up to some 1e-5. A wrong operator is off by 1e-2 and more.
-FORMAT = Format("ONNX", "onnx", "onnxruntime", tolerance=1e-4)
+FORMAT = FileFormat("ONNX", "onnx", "onnxruntime", tolerance=1e-4)
 
 # Text goes through optimum's exporter, which traces with TorchScript; that writes opset 20 at the most.
 NEWEST_TEXT_OPSET = 20

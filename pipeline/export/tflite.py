@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.context import RunContext
-from pipeline.export.converted import Format, converted, static_length
+from pipeline.export.converted import FileFormat, converted, static_length
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
 
 # Softmax scores, LiteRT with XNNPACK against PyTorch. Both compute in float32; XNNPACK approximates exponentials and
 # sums in another order. Logits were seen to differ by up to 2e-4. A wrong operator is off by 1e-2 and more.
-FORMAT = Format("TFLite", "tflite", "litert", tolerance=1e-3)
+FORMAT = FileFormat("TFLite", "tflite", "litert", tolerance=1e-3)
 
 
 def export_tflite(

@@ -3,11 +3,11 @@
 from typing import Any
 
 from pipeline.context import RunContext
-from pipeline.export.converted import Format, converted, static_length
+from pipeline.export.converted import FileFormat, converted, static_length
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
 
 # The tolerance is LiteRT's, which computes by the same kernels.
-FORMAT = Format("ExecuTorch", "pte", "executorch", tolerance=1e-3, stage="executorch")
+FORMAT = FileFormat("ExecuTorch", "pte", "executorch", tolerance=1e-3, stage="executorch")
 
 
 def export_executorch(
