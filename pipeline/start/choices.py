@@ -9,6 +9,7 @@ from math import ceil
 from pipeline.errors import InputError
 from pipeline.packages import package_path
 from pipeline.settings.data import Split
+from pipeline.settings.student import DEFAULT_FAMILIES
 from pipeline.start.pictures import Pictures
 from pipeline.start.tables import Texts
 
@@ -38,6 +39,7 @@ class ImageChoices:
     size: int
     teacher_size: int | None
     hub: bool
+    family: str
     width: float
     teacher: Training
     student: Training
@@ -76,6 +78,8 @@ def choose_for_pictures(found: Pictures, hub: bool | None = None) -> ImageChoice
         size=size,
         teacher_size=whole if whole < size else None,
         hub=hub,
+        # Of the smallest pictures it knows more and takes less; of larger ones 8 bits make the default twice as fast.
+        family="mobilenetv2" if size <= SMALLEST else DEFAULT_FAMILIES["image-classification"],
         width=0.5 if size <= SMALLEST else 1.0,
         teacher=_trained(training, *teacher, TEACHER_STEPS, 3, 20),
         student=_trained(training, *student, STUDENT_STEPS, 8, 60),

@@ -40,7 +40,7 @@ teacher: # learns from the data first, then teaches the student
   weights: {weights}
 {teacher_size}{teacher}{teacher_view}
 student:
-  family: mobilenetv2
+  family: {choices.family}
   width: {choices.width:g} # of its channels: 0.35 is smaller and faster, 1.0 knows more
 {start}
 

@@ -157,13 +157,13 @@ def looked(side: int, train: int, classes: int = 10, test: dict[str, int] | None
 
 def test_settings_follow_rules_that_can_be_counted() -> None:
     small = choose_for_pictures(looked(28, 1000), hub=False)
-    assert (small.size, small.teacher_size, small.width) == (64, 32, 0.5)
+    assert (small.size, small.teacher_size, small.family, small.width) == (64, 32, "mobilenetv2", 0.5)
     # 700 train: 2,200 steps of 16 are 50.3 epochs; 220 steps of 32 are 10.06
     assert (small.student.epochs, small.student.batch_size) == (51, 16)
     assert (small.teacher.epochs, small.teacher.batch_size) == (11, 32)
     assert small.calibration == 256
     large = choose_for_pictures(looked(300, 100_000, classes=100), hub=False)
-    assert (large.size, large.teacher_size, large.width) == (224, None, 1.0)
+    assert (large.size, large.teacher_size, large.family, large.width) == (224, None, "mobilenetv4_conv_small", 1.0)
     assert (large.student.epochs, large.student.batch_size) == (8, 128)
     assert large.calibration == 800
     middle = choose_for_pictures(looked(100, 400), hub=False)
