@@ -5,14 +5,14 @@ function, sum, product and mean gives, unless it goes into a single ReLU or ReLU
 is before it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pipeline.aware.trace import LAYERS, fused_activations, is_place, trace
+from pipeline.aware.trace import LAYERS, added_up, fused_activations, is_place, trace
 
 Granularity = Literal["per-channel", "per-tensor"]
 GRANULARITIES: tuple[Granularity, ...] = ("per-channel", "per-tensor")
@@ -44,11 +44,12 @@ class Places(TorchFunctionMode):
         raise NotImplementedError
 
 
-def rounding_places(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[int]:
-    """The places of a forward pass that round."""
+def rounding_places(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[list[int], list[frozenset[int]]]:
+    """The places of a forward pass that round, and those of them that share a scale."""
     calls = trace(network, inputs)
     fused = fused_activations(calls)
-    return [call.place for number, call in enumerate(calls) if call.place is not None and number not in fused]
+    places = [call.place for number, call in enumerate(calls) if call.place is not None and number not in fused]
+    return places, added_up(calls)
 
 
 class _Watch(Places):
@@ -79,12 +80,19 @@ class RoundedNetwork(nn.Module):
         low: Tensor,
         high: Tensor,
         granularity: Granularity = "per-channel",
+        alike: Sequence[frozenset[int]] = (),
     ) -> None:
-        """`low` and `high`, float32 [places]: the ranges at first. `granularity` is that of the weights' scales."""
+        """`low` and `high`, float32 [places]: the ranges at first. `granularity` is that of the weights' scales. The
+        places of each set of `alike` have one scale."""
         super().__init__()
         self.network = network
         self.granularity = granularity
-        self.where = {place: index for index, place in enumerate(places)}
+        self.where = {place: index for index, place in enumerate(places)}  # of a place's scale
+        low, high = low.clone(), high.clone()
+        for together in alike:
+            indices = [self.where[place] for place in together]
+            low[indices], high[indices] = low[indices].min(), high[indices].max()
+            self.where |= dict.fromkeys(together, min(indices))
         low, high = low.clamp(max=0.0), high.clamp(min=0.0)
         scale = ((high - low) / LEVELS).clamp(min=1e-8)
         self.log_scale = nn.Parameter(scale.log())
@@ -97,7 +105,7 @@ class RoundedNetwork(nn.Module):
 
     @property
     def ranges(self) -> tuple[Tensor, Tensor]:
-        """Lowest and highest level of each place, float32 [places]."""
+        """Lowest and highest level of each scale, float32 [places]; `where` tells a place's."""
         scale = self.log_scale.detach().exp()
         return -self.zero * scale, (LEVELS - self.zero) * scale
 

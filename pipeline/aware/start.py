@@ -32,7 +32,7 @@ def rounded_network(
 ) -> RoundedNetwork:
     """`network` with its first ranges: extremes over batches of training samples, averaged."""
     network.eval()
-    places = rounding_places(network, tuple(tensor.to(device) for tensor in example_inputs(data)))
+    places, alike = rounding_places(network, tuple(tensor.to(device) for tensor in example_inputs(data)))
     index = {place: number for number, place in enumerate(places)}
     rows = np.sort(np.random.default_rng(seed).permutation(data.rows("train"))[:STARTING])
     ends = torch.zeros(2, len(places))
@@ -46,4 +46,4 @@ def rounded_network(
     for batch in evaluation_batches(data, rows, BATCH, seed, None, 0):
         watched(network, to_device(batch, device).inputs, look)
         batches += 1
-    return RoundedNetwork(network, places, ends[0] / batches, ends[1] / batches, granularity)
+    return RoundedNetwork(network, places, ends[0] / batches, ends[1] / batches, granularity, alike)

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pipeline.quantize.sums import joined
+
 LAYERS = frozenset({"conv2d", "linear"})
 FUSED = frozenset({"relu", "relu_", "relu6", "hardtanh", "clamp"})
-OTHERS = FUSED | {"add", "add_", "mul", "mul_", "mean", "adaptive_avg_pool2d", "cat", "hardswish", "hardsigmoid",
+SUMS = frozenset({"add", "add_"})
+OTHERS = FUSED | SUMS | {"mul", "mul_", "mean", "adaptive_avg_pool2d", "cat", "hardswish", "hardsigmoid",
                   "silu", "sigmoid", "gelu"}  # fmt: skip
 
 
@@ -54,6 +57,24 @@ def fused_activations(calls: list[Call]) -> dict[int, int]:
         and len(call.takers) == 1
         and calls[call.takers[0]].kind in FUSED
     }
+
+
+def added_up(calls: list[Call]) -> list[frozenset[int]]:
+    """The places that share a scale, as files have it (`pipeline.quantize.sums`): two terms and their sum, a chain of
+    such sums together; no term that an activation in `FUSED` gives, and no sum that one takes."""
+    fused = fused_activations(calls)
+    groups = []
+    for number, call in enumerate(calls):
+        terms = [before for before in calls[:number] if number in before.takers]
+        parts = [*terms, call]
+        if (
+            call.kind in SUMS
+            and number not in fused
+            and len(terms) == 2
+            and all(part.place is not None and part.kind not in FUSED for part in parts)
+        ):
+            groups.append([part.place for part in parts if part.place is not None])
+    return joined(groups)
 
 
 class _Recording(TorchFunctionMode):

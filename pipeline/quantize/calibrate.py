@@ -12,9 +12,11 @@ from pipeline.aware.ranges import learned_ranges
 from pipeline.context import RunContext
 from pipeline.progress import Meter
 from pipeline.quantize.failures import quantizing
+from pipeline.quantize.graph import read_graph
 from pipeline.quantize.matching import SAMPLES, signatures
 from pipeline.quantize.prepare import prepare_onnx
 from pipeline.quantize.samples import PIXELS, SELECTIONS, calibration_rows, stream_of
+from pipeline.quantize.sums import share_ranges_of_sums
 from pipeline.results import Calibration, ExportedFile, NetworkResult, PreparedData
 from pipeline.settings.release import CalibrationSettings
 
@@ -29,7 +31,8 @@ def calibrate(
     context: RunContext,
 ) -> Calibration:
     """Ranges of the activations of `export`, the float32 ONNX file of `student`, over training samples as `settings`
-    say; those that it learned with its weights are taken as they are.
+    say; those that it learned with its weights are taken as they are. In networks for images sums share a range with
+    their terms (`pipeline.quantize.sums`).
 
     `teacher`, who reads the samples as `teacher_data` has them, is asked where its uncertainty chooses. Raises
     CalibrationError for samples that can't calibrate and activations that are not finite, InputError if the file can't
@@ -62,6 +65,8 @@ def calibrate(
         told = signatures([tensors(sample) for sample in islice(stream, SAMPLES)])
         learned = learned_ranges(student, data, stream.rows[:SAMPLES], told)
         ranges |= learned
+        if data.task == "image-classification":
+            ranges = share_ranges_of_sums(read_graph(prepared, "onnx"), ranges)
         activations = {name: {"range": ends, "signature": told.get(name)} for name, ends in sorted(ranges.items())}
         file = folder / "activations.json"
         file.write_text(json.dumps(activations) + "\n", encoding="utf-8")

@@ -88,19 +88,37 @@ def test_values_and_their_gradients_are_those_of_torchs_learned_rounding() -> No
     torch.testing.assert_close(scale.grad, its_scale.grad)
 
 
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.relu, self.last = nn.ReLU6(inplace=True), nn.Linear(4, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.relu(self.first((image - 120) * 0.02))  # places 0, 1; arithmetic on pixels is none
+        y = self.second(x)  # place 2
+        z = x + y  # place 3, with a term that a ReLU gives
+        z = z + self.third(z)  # places 4, 5
+        return self.last(self.relu(y + z).mean((2, 3)))  # places 6, 7, 8, 9, the sum in one with its ReLU
+
+
 def test_a_network_rounds_behind_activations_sums_and_means_and_not_before_a_relu() -> None:
-    class Residual(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
-            self.relu, self.last = nn.ReLU6(inplace=True), nn.Linear(4, 2)
+    places, _ = rounding_places(Residual(), (images(),))
+    assert places == [1, 2, 3, 4, 5, 7, 8, 9]
 
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            x = self.relu(self.first((image - 120) * 0.02))  # places 0, 1; arithmetic on pixels is none
-            y = self.second(x)  # place 2
-            return self.last((x + y).mean((2, 3)))  # places 3, 4, 5
 
-    assert rounding_places(Residual(), (images(),)) == [1, 2, 3, 4, 5]
+def test_a_sum_and_its_terms_learn_one_scale_but_where_a_relu_cuts() -> None:
+    places, alike = rounding_places(Residual(), (images(),))
+    assert alike == [frozenset({3, 4, 5})]
+    low, high = torch.linspace(-1, -2, len(places)), torch.linspace(1, 4, len(places))
+    rounded = RoundedNetwork(Residual(), places, low, high, alike=alike)
+    rounded(images()).sum().backward()
+    with torch.no_grad():
+        rounded.log_scale -= rounded.log_scale.grad.sign() * 0.01
+    ends = torch.stack(rounded.ranges, 1)
+    kept = {place: ends[rounded.where[place]].tolist() for place in places}
+    assert kept[3] == kept[4] == kept[5]
+    assert len({tuple(pair) for pair in kept.values()}) == len(places) - 2
 
 
 def test_a_rounded_network_gives_levels_and_learns_their_distance(digits: PreparedData) -> None:

@@ -51,7 +51,7 @@ class Branch(nn.Module):
 
 def worst(network: nn.Module, granularity: Granularity, pixels: Tensor) -> float:
     """Mean squared error that 8 bits cost the outputs, in units of their variance."""
-    places = rounding_places(network, (pixels,))
+    places, _ = rounding_places(network, (pixels,))
     low, high = torch.full((len(places),), torch.inf), torch.full((len(places),), -torch.inf)
 
     def look(place: int, output: Tensor) -> None:
