@@ -77,15 +77,23 @@ def host_as_core(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return wrong
 
 
-def test_integers_have_to_be_equal() -> None:
-    host = scores([1, 2, 3], [4, 5, 6], dtype="int8")
+def test_scores_in_8_bits_may_be_one_step_off() -> None:
+    host = scores([1, 2, 253], [4, 5, 247], dtype="uint8")
     same = compare("m", "cortex-a53", "int8-static", host, host)
     assert (same.passed, same.identical, same.unit, same.explanation) == (
         True, True, "step", "bit-identical to the host on 2 samples"
     )  # fmt: skip
-    other = compare("m", "cortex-a53", "int8-static", scores([1, 2, 3], [4, 5, 7], dtype="int8"), host)
-    assert (other.passed, other.identical, other.largest) == (False, False, 1.0)
+    near = compare("m", "cortex-a53", "int8-static", scores([1, 2, 253], [4, 6, 247], dtype="uint8"), host)
+    assert (near.passed, near.identical, near.largest) == (True, False, 1.0)
+    other = compare("m", "cortex-a53", "int8-static", scores([1, 2, 253], [4, 5, 249], dtype="uint8"), host)
+    assert (other.passed, other.identical, other.largest) == (False, False, 2.0)
     assert "1 samples are over it; on a cortex-a53" in other.explanation
+
+
+def test_scores_in_8_bits_that_are_given_in_float_may_be_one_step_off() -> None:
+    host = scores([1 / 256, 255 / 256])
+    assert compare("m", "a", "int8-static", scores([2 / 256, 254 / 256]), host).passed
+    assert not compare("m", "a", "int8-static", scores([3 / 256, 253 / 256]), host).passed
 
 
 def test_float_scores_of_integers_may_differ_by_float_rounding_alone() -> None:
