@@ -23,9 +23,7 @@ from pipeline.store import Store
 from pipeline.teacher import teach, teacher_tokenizer
 
 RECIPE = ROOT / "recipes" / "sentiment-tinybert.yaml"
-TEACHER = (
-    "compute.precision=bf16", "teacher.epochs=2", "teacher.learning_rate=0.00007", "teacher.regularization.ema=0.99",
-)  # fmt: skip
+TEACHER = ("teacher.epochs=2", "teacher.learning_rate=0.00007", "teacher.regularization.ema=0.99")
 FULL = ("student.layers=4", "distill.epochs=4")
 NARROW = (
     *FULL, "student.hidden=312", "student.heads=12", "student.feed_forward=1200", "distill.learning_rate=0.0003",

@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,6 +16,8 @@ from pipeline.errors import InputError
 from pipeline.settings.training import ComputeSettings
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Of a size for which torch takes the processor's matrix unit. In a process of its own: it may be killed.
+PRODUCT = "import torch; values = torch.ones(64, 64, dtype=torch.bfloat16); values @ values"
 COMPILERS = ("g++", "clang++", "c++")  # one of which torch.compile calls, where CXX names no other
 
 
@@ -29,8 +34,20 @@ def refuse_unfit(compute: ComputeSettings) -> None:
             f"launched with mixed precision {asked}, but the recipe decides, and its compute.precision is "
             f"{compute.precision}: launch with --mixed_precision no, or --set compute.precision={asked}"
         )
+    if compute.precision == "bf16" and not torch.cuda.is_available() and not computes_bf16():
+        raise InputError(
+            "compute.precision bf16: a matrix product in bf16 kills the process here, as on virtual machines that show "
+            "AMX but do not let it run: set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment, or use float32, "
+            "which is as fast without AMX"
+        )
     if compute.compile and not any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name):
         raise InputError("compute.compile needs a C++ compiler, and none was found: install g++, or set CXX")
+
+
+@cache
+def computes_bf16() -> bool:
+    """Whether this processor survives a matrix product in bf16."""
+    return subprocess.run([sys.executable, "-c", PRODUCT], capture_output=True, check=False).returncode == 0
 
 
 @contextmanager

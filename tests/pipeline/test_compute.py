@@ -26,7 +26,8 @@ from pipeline.settings.teacher import TeacherSettings
 from pipeline.settings.training import ComputeSettings, Regularization
 from pipeline.store import Store
 from pipeline.teacher import teach
-from pipeline.training.compute import refuse_unfit
+from pipeline.training import compute
+from pipeline.training.compute import computes_bf16, refuse_unfit
 from pipeline.training.fit import Fit, fit
 from pipeline.training.schedule import Moment, Schedule
 from tests.pipeline.test_recipe import minimal
@@ -51,6 +52,7 @@ def train(data: PreparedData, folder: Path, network: nn.Module, compute: Compute
     return fit(network, data, learn, replace(SCHEDULE, compute=compute), Meter("fit", "samples", 1), folder)
 
 
+@pytest.mark.skipif(not computes_bf16(), reason="a product in bf16 kills the process here")
 def test_bf16_computes_in_16_bits_and_keeps_weights_in_32(digits: PreparedData, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -91,6 +93,20 @@ def test_fp16_is_refused_without_a_cuda_device() -> None:
         refuse_unfit(ComputeSettings(precision="fp16"))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_bf16_is_refused_where_it_kills_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    computes_bf16.cache_clear()
+    monkeypatch.setattr(compute, "PRODUCT", "import os, signal; os.kill(os.getpid(), signal.SIGILL)")
+    try:
+        with pytest.raises(InputError, match=r"kills the process here, .*set ONEDNN_MAX_CPU_ISA=.*or use float32"):
+            refuse_unfit(BF16)
+        monkeypatch.setattr(compute, "PRODUCT", "")
+        computes_bf16.cache_clear()
+        refuse_unfit(BF16)
+    finally:
+        computes_bf16.cache_clear()
+
+
 def test_compiling_is_refused_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
@@ -102,6 +118,7 @@ def test_compiling_is_refused_without_a_compiler(monkeypatch: pytest.MonkeyPatch
 
 def test_the_recipe_and_not_the_launcher_decides_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setattr(compute, "computes_bf16", lambda: True)
     refuse_unfit(BF16)
     with pytest.raises(InputError, match=r"launched with mixed precision bf16, .* compute\.precision is float32"):
         refuse_unfit(ComputeSettings())
