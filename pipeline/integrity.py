@@ -7,6 +7,8 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.store import file_sha256
+from targets.profile import Profile
+from targets.strict import parse
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
@@ -38,6 +40,15 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{file}: found {type(content).__name__}, expected a JSON object")
     return content
+
+
+def bundle_profile(folder: Path) -> Profile:
+    """The profile that the bundle in `folder` was made for. Raises InputError if its manifest holds none, or none that
+    is whole."""
+    content: Any = read_json(folder / MANIFEST).get("profile")
+    if not isinstance(content, dict):
+        raise InputError(f"{folder / MANIFEST}: holds no profile; make the bundle again")
+    return parse(Profile, content, f"{folder / MANIFEST}: profile")
 
 
 def verify_bundle(folder: Path, *, pointers: bool = False) -> dict[str, Any]:

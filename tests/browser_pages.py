@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.app_files import FOLDER, MODULES
+from pipeline.clients.modules import FOLDER, MODULES
 from targets.browser.chromium import Page, find_browser, open_browser
 from targets.browser.packages import installed
 from targets.browser.server import Content, serve

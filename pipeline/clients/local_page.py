@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.app_files import FOLDER as APP_FILES
-from pipeline.app_files import MODULES
+from pipeline.clients.modules import FOLDER as APP_FILES
+from pipeline.clients.modules import MODULES
 from pipeline.errors import InputError
 from pipeline.golden import GOLDEN_FILES
 from pipeline.integrity import REPORT, json_text, read_json, verify_bundle

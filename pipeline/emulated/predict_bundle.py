@@ -8,12 +8,10 @@ from pipeline.emulated.prediction import PredictedFile, predict_file
 from pipeline.emulated.results import PredictedLatency
 from pipeline.errors import InputError
 from pipeline.gate import decide
-from pipeline.integrity import MANIFEST, REPORT, read_json, verify_bundle
+from pipeline.integrity import REPORT, bundle_profile, read_json, verify_bundle
 from pipeline.progress import SILENT, Reporter
 from pipeline.report.emulated import predicted
 from targets.errors import TargetError
-from targets.profile import Profile
-from targets.strict import parse
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,7 @@ def predict_bundle(folder: Path, reporter: Reporter = SILENT) -> Predictions:
     bundle is then as it was.
     """
     verify_bundle(folder)
-    report, content = read_json(folder / REPORT), read_json(folder / MANIFEST).get("profile")
-    if not isinstance(content, dict):
-        raise InputError(f"{folder / MANIFEST}: holds no profile; make the bundle again")
-    profile = parse(Profile, content, f"{folder / MANIFEST}: profile")
+    report, profile = read_json(folder / REPORT), bundle_profile(folder)
     verdict = decide(report)
     found, refused = dict[str, PredictedFile](), dict[str, str]()
     for file in report["files"]:

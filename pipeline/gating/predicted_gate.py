@@ -8,12 +8,11 @@ from pipeline.emulated.results import PredictedLatency
 from pipeline.errors import InputError
 from pipeline.gating.predicted_budget import LATENCY, held_against
 from pipeline.gating.verdict import Verdict
-from pipeline.integrity import MANIFEST, REPORT, read_json
+from pipeline.integrity import REPORT, bundle_profile, read_json
 from pipeline.progress import SILENT, Reporter
 from pipeline.report.emulated import predicted
 from targets.errors import TargetError
 from targets.profile import Profile
-from targets.strict import parse
 
 FINAL = ("device", "predicted")  # sources that no prediction replaces
 
@@ -26,7 +25,7 @@ def with_predictions(verdict: Verdict, folder: Path, reporter: Reporter = SILENT
     then says why; one that its report holds a prediction of, or the reason for none, keeps that. Raises InputError if
     the profile does not allow it, or the bundle is incomplete.
     """
-    profile = _profile(folder)
+    profile = bundle_profile(folder)
     if not profile.measure.allow_prediction:
         raise InputError(
             f"{folder}: its target {profile.id} lets no verdict rest on a prediction; set measure.allow_prediction: "
@@ -55,13 +54,6 @@ def _predicted(file: Path, profile: Profile, confidence: float, reporter: Report
     record = predicted(told)
     assert record is not None
     return record
-
-
-def _profile(folder: Path) -> Profile:
-    content: Any = read_json(folder / MANIFEST).get("profile")
-    if not isinstance(content, dict):
-        raise InputError(f"{folder / MANIFEST}: holds no profile; make the bundle again")
-    return parse(Profile, content, f"{folder / MANIFEST}: profile")
 
 
 def _confidence(report: dict[str, Any], folder: Path) -> float:
