@@ -109,8 +109,8 @@ def before_softmax(file: Path, folder: Path) -> Path:
 
 
 def compared(found: Outputs, expected: Outputs) -> dict[str, Any]:
-    """Sample by sample: how many are identical in all outputs, and in the integers alone where there are any; and the
-    largest difference relative to the largest value of its output."""
+    """Sample by sample: how many are identical in all outputs, and in the integers alone where there are any, and in the
+    label that the first output names; and the largest difference relative to the largest value of its output."""
     pairs = [list(zip(mine, theirs, strict=True)) for mine, theirs in zip(found, expected, strict=True)]
     integers = [[pair for pair in sample if np.issubdtype(pair[1].dtype, np.integer)] for sample in pairs]
     largest = 0.0
@@ -124,6 +124,9 @@ def compared(found: Outputs, expected: Outputs) -> dict[str, Any]:
         "integers_identical": sum(all(np.array_equal(*pair) for pair in sample) for sample in integers)
         if all(integers)
         else None,
+        "same_label": sum(
+            int(mine[0].argmax() == theirs[0].argmax()) for mine, theirs in zip(found, expected, strict=True)
+        ),
         "largest_relative_difference": largest,
     }
 
