@@ -109,7 +109,7 @@ def before_softmax(file: Path, folder: Path) -> Path:
 
 
 def compared(found: Outputs, expected: Outputs) -> dict[str, Any]:
-    """Sample by sample: how many are identical in all outputs, and in the integers alone where there are any, and in the
+    """Sample by sample: how many are identical in all outputs, in the integers alone where there are any, and in the
     label that the first output names; and the largest difference relative to the largest value of its output."""
     pairs = [list(zip(mine, theirs, strict=True)) for mine, theirs in zip(found, expected, strict=True)]
     integers = [[pair for pair in sample if np.issubdtype(pair[1].dtype, np.integer)] for sample in pairs]
