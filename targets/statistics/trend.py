@@ -10,6 +10,7 @@ from targets.statistics.correlation import autocorrelations, ranks
 BLOCKS = 100  # medians of so many blocks of runs are looked at: a pair for each two of them is enough
 FEWEST = 10  # samples that a trend needs: below, the test's normal approximation is poor (Kendall 1975)
 CHANCE = 0.01  # of calling a steady series a drifting one
+SHORTEST = 100  # runs at the beginning of many that are looked at by themselves
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,26 @@ def trend(samples: np.ndarray) -> Trend:
 
 
 def steady_part(samples: np.ndarray) -> np.ndarray:
-    """The last samples, without those before a rise: the older half is left out as long as what is left rises, by more
-    than chance explains. All of them if they do not; a fall leaves nothing out, since slow runs pass no budget."""
-    while (found := trend(samples)).significant and found.rise > 0:
-        samples = samples[len(samples) // 2 :]
+    """The last samples, without those before a rise. Looked at are the samples whole, their first half, their first
+    quarter and so on, since a core that heats up soon does so at the beginning of many runs; of what rises by more than
+    chance explains, the older half is left out, and what is left is looked at again. A fall leaves nothing out, since
+    slow runs pass no budget."""
+    while risen := _risen(samples):
+        samples = samples[risen // 2 :]
     return samples
+
+
+def _risen(samples: np.ndarray) -> int:
+    """How many of the first samples rise: the most of the parts that do, 0 if none does. The chance of finding a rise
+    in a steady series is shared out among the parts (Bonferroni)."""
+    parts = [len(samples)]
+    while parts[-1] // 2 >= SHORTEST:
+        parts.append(parts[-1] // 2)
+    for runs in parts:
+        found = trend(samples[:runs])
+        if found.rise > 0 and found.chance <= CHANCE / len(parts):
+            return runs
+    return 0
 
 
 def _variance(series: np.ndarray) -> float:

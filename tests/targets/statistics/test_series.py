@@ -98,6 +98,18 @@ def test_what_is_left_after_a_rise_is_the_end_of_the_series(taken: np.ndarray) -
     assert left.tolist() == taken[len(taken) - len(left) :].tolist()
 
 
+@pytest.mark.parametrize("runs", [150, 500, 2000])
+def test_a_core_that_heats_up_soon_is_found_at_the_beginning_of_however_many_runs(runs: int) -> None:
+    heat = np.minimum(np.arange(runs) / 100, 1.0)
+    taken = (8 + 2 * heat) * np.random.default_rng(4).lognormal(0, 0.1, runs)
+    assert runs - len(steady_part(taken)) >= 50
+
+
+def test_a_steady_series_keeps_its_beginning() -> None:
+    steady = [np.random.default_rng(seed).lognormal(0, 0.3, 500) for seed in range(100)]
+    assert sum(len(steady_part(taken)) < len(taken) for taken in steady) <= 4
+
+
 def test_a_warm_up_is_told_to_the_batch() -> None:
     noise = np.random.default_rng(3).normal(0, 0.05, 100)
     slow_start = np.where(np.arange(100) < 20, 5.0, 0.0)
