@@ -15,13 +15,15 @@ from pipeline.cli import app
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = (["plan"], ["targets", "list"], ["targets", "show"], ["targets", "check"], ["doctor"])
-FENCED = re.compile(r"^```(?:sh|bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELLS = ("", "sh", "bash", "console")
 INLINE = re.compile(r"`(edgepress [^`\n]+)`")
 
 
 def fenced(page: Path) -> list[str]:
     """The command lines of its fenced blocks, without comments and what a shell does with the answer."""
-    lines = [line for block in FENCED.findall(page.read_text()) for line in block.replace("\\\n", " ").splitlines()]
+    blocks = [block for language, block in FENCED.findall(page.read_text()) if language in SHELLS]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [
         line.strip().removeprefix("$ ") for line in lines if line.strip().removeprefix("$ ").startswith("edgepress ")
     ]
