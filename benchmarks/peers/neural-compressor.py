@@ -1,6 +1,7 @@
 """Neural Compressor for ONNX Runtime (onnx-neural-compressor, to which Intel's Neural Compressor refers for ONNX),
 StaticQuantConfig with all calibration samples: QDQ, weights per channel, and the types that its documentation
 recommends on x86, activations unsigned and weights signed. Ranges by each of its methods: MinMax, Percentile, Entropy.
+It tells nodes apart by their names, so they are given some.
 """
 
 import sys
@@ -30,6 +31,10 @@ class Images(data_reader.CalibrationDataReader):
 def main() -> None:
     model, calibration, out = map(Path, sys.argv[1:])
     images = np.load(calibration)["images"].transpose(0, 3, 1, 2).astype(np.float32)
+    student = onnx.load(model)
+    for number, node in enumerate(student.graph.node):
+        node.name = f"{node.op_type}_{number}"
+    onnx.save(student, model)
     for method in METHODS:
         settings = config.StaticQuantConfig(
             Images(images),
