@@ -8,7 +8,7 @@ it every ready recipe is run in each scheme that it can have. Needs MediaPipe, C
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,8 @@ def by_clients(
     found = [in_page(place, runtime, data, rows, scores)]
     if file["format"] == "tflite":
         agreement = agreement_in_mediapipe(place, recipe.task, client_samples(data, rows), scores)
+        if agreement.refused is not None:
+            agreement = replace(agreement, refused=agreement.refused.replace(str(place), place.name))
         found.append({**asdict(agreement), "share": agreement.share, "input": PREPARED})
         pictures = originals(recipe, data, rows) if recipe.task == "image-classification" else None
         if pictures and agreement.refused is None:
@@ -137,7 +139,13 @@ def in_page(
     try:
         outputs = BrowserRunner().run(file, options, [feeds(specs.inputs, data, int(row)) for row in rows])
     except TargetError as error:
-        return {**found, "agreed": 0, "refused": str(error), "share": None, "input": PREPARED}
+        return {
+            **found,
+            "agreed": 0,
+            "refused": str(error).replace(str(file), file.name),
+            "share": None,
+            "input": PREPARED,
+        }
     theirs = np.stack([specs.outputs[0].dequantize(output[0]).reshape(-1) for output in outputs])
     best = theirs.argmax(axis=1)
     agreed = int((scores[np.arange(len(best)), best] == scores.max(axis=1)).sum())

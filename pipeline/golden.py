@@ -24,7 +24,7 @@ GOLDEN_FILES = "golden/samples.json"
 
 # How far a score may lie from the golden one on another machine: kernels add up in another order (float arithmetic),
 # round to half precision, or round a quantized activation the other way (with dynamic ranges, which follow from float
-# values, up to 0.043 between x86 and ARM on 100 reviews: benchmarks/devices_emulated.py). 8-bit outputs: one step.
+# values, by up to 4.3% of the largest score on 100 reviews: benchmarks/devices_emulated.py). 8-bit outputs: one step.
 SCORE_TOLERANCES: dict[Scheme, float] = {
     "float32": 1e-4, "float16": 5e-3, "int8-dynamic": 0.05, "int8-static": 0.02, "int8-static-a16": 5e-3,
     "int4-dynamic": 0.05, "int4-weights": 1e-4,

@@ -65,15 +65,12 @@ def added_up(calls: list[Call]) -> list[frozenset[int]]:
     fused = fused_activations(calls)
     groups = []
     for number, call in enumerate(calls):
+        if call.kind not in SUMS or number in fused:
+            continue
         terms = [before for before in calls[:number] if number in before.takers]
-        parts = [*terms, call]
-        if (
-            call.kind in SUMS
-            and number not in fused
-            and len(terms) == 2
-            and all(part.place is not None and part.kind not in FUSED for part in parts)
-        ):
-            groups.append([part.place for part in parts if part.place is not None])
+        places = [part.place for part in (*terms, call) if part.place is not None and part.kind not in FUSED]
+        if len(places) == 3:  # two terms and the sum, each of which files compute
+            groups.append(places)
     return joined(groups)
 
 

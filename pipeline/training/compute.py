@@ -37,8 +37,7 @@ def refuse_unfit(compute: ComputeSettings) -> None:
     if compute.precision == "bf16" and not torch.cuda.is_available() and not computes_bf16():
         raise InputError(
             "compute.precision bf16: a matrix product in bf16 kills the process here, as on virtual machines that show "
-            "AMX but do not let it run: set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment, or use float32, "
-            "which is as fast without AMX"
+            "AMX but do not let it run: set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment, or use float32"
         )
     if compute.compile and not any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name):
         raise InputError("compute.compile needs a C++ compiler, and none was found: install g++, or set CXX")
