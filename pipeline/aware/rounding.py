@@ -87,13 +87,12 @@ class RoundedNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.granularity = granularity
-        self.where = {place: index for index, place in enumerate(places)}  # of a place's scale
-        low, high = low.clone(), high.clone()
-        for together in alike:
-            indices = [self.where[place] for place in together]
-            low[indices], high[indices] = low[indices].min(), high[indices].max()
-            self.where |= dict.fromkeys(together, min(indices))
-        low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+        shared = {place: min(together) for together in alike for place in together}
+        scales = {place: number for number, place in enumerate(p for p in places if shared.get(p, p) == p)}
+        self.where = {place: scales[shared.get(place, place)] for place in places}
+        index = torch.tensor(list(self.where.values()))
+        low = low.new_zeros(len(scales)).scatter_reduce(0, index, low, "amin")  # zero is in every range
+        high = high.new_zeros(len(scales)).scatter_reduce(0, index, high, "amax")
         scale = ((high - low) / LEVELS).clamp(min=1e-8)
         self.log_scale = nn.Parameter(scale.log())
         self.register_buffer("zero", torch.round(-low / scale).clamp(0, LEVELS))
@@ -105,7 +104,7 @@ class RoundedNetwork(nn.Module):
 
     @property
     def ranges(self) -> tuple[Tensor, Tensor]:
-        """Lowest and highest level of each scale, float32 [places]; `where` tells a place's."""
+        """Lowest and highest level of each scale, float32 [scales]; `where` tells which is a place's."""
         scale = self.log_scale.detach().exp()
         return -self.zero * scale, (LEVELS - self.zero) * scale
 
