@@ -4,12 +4,12 @@ in accuracy, and how much of the gain that was asked for is there.
 The ways to prune start from one distilled student and recover for equally many epochs.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from benchmarks.compression_peers import RECIPE, SETTINGS
-from benchmarks.record import Bar, asked, edgepress, kept_or_scratch, write_result
+from benchmarks.recipes import Refused, report_of
+from benchmarks.record import Bar, asked, kept_or_scratch, write_result
 
 SHARE = 0.5
 PRUNING = (f"prune.latency={SHARE}", "prune.recovery_epochs=6", "prune.learning_rate=0.002")
@@ -25,11 +25,10 @@ SHORT = ("data.limit=400", "teacher.epochs=1", "distill.epochs=1", "prune.latenc
 
 def pruned(sets: tuple[str, ...], folder: Path) -> dict[str, Any]:
     """What the report of a release says of pruning and of its INT8 files."""
-    words = [word for setting in sets for word in ("--set", setting)]
-    ended = edgepress("run", f"recipes/{RECIPE.name}", "--target", "host", *words, "--out", str(folder))
-    if ended.code not in (0, 1):
-        return {"refused": ended.output.strip().splitlines()[-1]}
-    report = json.loads((folder / RECIPE.stem / "host" / "report.json").read_text())
+    try:
+        report = report_of(RECIPE, "host", sets, folder)
+    except Refused as refused:
+        return {"refused": str(refused).strip().splitlines()[-1]}
     told = report["pruning"]
     files = {
         file["name"]: {

@@ -1,11 +1,11 @@
 """What a trimmed vocabulary costs and saves: releases of TinyBERTs of 4 layers, 312 wide, for a phone, with the word
 pieces that the task's texts hold."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import Bar, asked, edgepress, kept_or_scratch, write_result
+from benchmarks.recipes import report_of
+from benchmarks.record import Bar, asked, kept_or_scratch, write_result
 from benchmarks.sentiment import NARROW, RECIPE, SHORT, TEACHER
 
 SETTINGS = (*TEACHER, *NARROW, "distill.compare_naive=false", "text.vocabulary=task")
@@ -20,11 +20,7 @@ HELD = "every piece, feed-forward layers of 384"  # which of them the bars are a
 
 def release(sets: tuple[str, ...], out: Path) -> dict[str, Any]:
     """The smallest shipped file's size against the teacher's, and accuracy before and after trimming."""
-    words = [word for setting in sets for word in ("--set", setting)]
-    ended = edgepress("run", f"recipes/{RECIPE.name}", "--target", "pixel8", "--no-latency", *words, "--out", str(out))
-    if ended.code not in (0, 1):
-        raise SystemExit(ended.output)
-    report = json.loads((out / RECIPE.stem / "pixel8" / "report.json").read_text())
+    report = report_of(RECIPE, "pixel8", sets, out, "--no-latency")
     shipped = [file for file in report["files"] if file["shipped"]]
     accuracies = {
         role: 100 * report["networks"][role]["accuracy"]["value"] for role in ("teacher", "student", "trimmed")

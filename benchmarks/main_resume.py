@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.recipes import words
 from benchmarks.record import ROOT, Bar, edgepress, quick_asked, scratch, write_result
 
 SETTINGS = (
@@ -20,7 +21,7 @@ SETTINGS = (
 WAITS = (0.2, 0.05, 0.01, 0.0)
 ARGUMENTS = (
     "run", "recipes/digits-mobilenet.yaml", "--target", "pixel8", "--target", "coral_dev", "--no-latency",
-    *(word for setting in SETTINGS for word in ("--set", setting)),
+    *words("--set", SETTINGS),
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import statistics
 
+from benchmarks.recipes import Refused, words
 from benchmarks.record import Bar, edgepress, quick_asked, scratch, write_result
 
 ROUNDS = 3
@@ -14,11 +15,10 @@ SHORT = ("teacher.epochs=1", "distill.epochs=1", "distill.compare_naive=false", 
 def seconds_for(targets: tuple[str, ...], quick: bool) -> float:
     """A run from nothing, in a store of its own."""
     with scratch() as out:
-        names = [word for name in targets for word in ("--target", name)]
-        sets = [word for setting in (SHORT if quick else LIGHT) for word in ("--set", setting)]
-        ended = edgepress("run", "recipes/digits-mobilenet.yaml", *names, *sets, "--no-latency", "--out", str(out))
+        chosen = (*words("--target", targets), *words("--set", SHORT if quick else LIGHT))
+        ended = edgepress("run", "recipes/digits-mobilenet.yaml", *chosen, "--no-latency", "--out", str(out))
     if ended.code not in (0, 1):
-        raise SystemExit(ended.output)
+        raise Refused(ended.output)
     return ended.seconds
 
 

@@ -1,6 +1,7 @@
 """A ready recipe from nothing, as a user runs it, read from the bundles' own report.json."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,24 @@ LESS = {
 LEAST = ("teacher.epochs=1", "distill.epochs=1", "distill.compare_naive=false", "data.limit=500")  # to see that it runs
 
 
+class Refused(SystemExit):
+    """A run that ended without bundles; holds what it said."""
+
+
+def words(option: str, values: Iterable[Path | str]) -> list[str]:
+    return [word for value in values for word in (option, str(value))]
+
+
+def report_of(recipe: Path, target: str, sets: tuple[str, ...], folder: Path, *options: str) -> dict[str, Any]:
+    """report.json of a release of `recipe` with `sets` for one target, whatever its gate said. Raises Refused."""
+    named = ("--target", target, *words("--set", sets), "--out", str(folder))
+    ended = edgepress("run", f"recipes/{recipe.name}", *named, *options)
+    if ended.code not in (0, 1):
+        raise Refused(ended.output)
+    report: dict[str, Any] = json.loads((folder / recipe.stem / target / "report.json").read_text())
+    return report
+
+
 def bundles_of(targets: dict[str, list[Path | str]], folder: Path, quick: bool) -> list[tuple[Path, Path]]:
     """(recipe, bundle) of every ready recipe for the targets of its task, names or profiles; of one recipe alone for a
     quick look."""
@@ -23,23 +42,21 @@ def bundles_of(targets: dict[str, list[Path | str]], folder: Path, quick: bool) 
     for recipe in (RECIPES / "digits-mobilenet.yaml",) if quick else sorted(RECIPES.glob("*.yaml")):
         named = targets[load_recipe(recipe).task]
         sets = LEAST if quick else LESS.get(recipe.stem, ())
-        words = [word for target in named for word in ("--target", str(target))]
-        words += [word for setting in sets for word in ("--set", setting)]
-        ended = edgepress("run", str(recipe), *words, "--no-latency", "--out", str(folder))
+        chosen = (*words("--target", named), *words("--set", sets))
+        ended = edgepress("run", str(recipe), *chosen, "--no-latency", "--out", str(folder))
         if ended.code not in (0, 1):
-            raise SystemExit(ended.output)
+            raise Refused(ended.output)
         bundles += [(recipe, folder / recipe.stem / Path(target).stem) for target in named]
     return bundles
 
 
 def run_recipe(name: str, settings: tuple[str, ...] = (), keep: Path | None = None) -> dict[str, Any]:
     """A run in an empty store, and one more that should find everything made. `keep` is a folder that stays."""
-    sets = [word for setting in settings for word in ("--set", setting)]
     with kept_or_scratch(keep) as out:
-        arguments = ("run", f"recipes/{name}.yaml", *sets, "--out", str(out))
+        arguments = ("run", f"recipes/{name}.yaml", *words("--set", settings), "--out", str(out))
         first = edgepress(*arguments)
         if first.code not in (0, 1):
-            raise SystemExit(first.output)
+            raise Refused(first.output)
         again = edgepress(*arguments)
         reports = [json.loads(file.read_text()) for file in sorted((out / name).glob("*/report.json"))]
         return {
