@@ -17,10 +17,11 @@ from pipeline.teachers.inference import for_inference
 
 RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
 SETTINGS = (
-    "data.limit=3000", "teacher.epochs=2", "teacher.batch_size=32", "student.width=0.5",
-    "distill.batch_size=64", "distill.learning_rate=0.006", "distill.views=2",
+    "data.limit=4000", "teacher.epochs=2", "teacher.batch_size=32", "student.family=mobilenetv4_conv_small",
+    "student.width=0.35", "distill.batch_size=32", "distill.learning_rate=0.004", "distill.views=2",
+    "distill.regularization={ema: 0.99}",
 )  # fmt: skip
-TEACHERS = {"light": (32, 3), "heavy": (160, 3)}  # pixels, seeds
+TEACHERS = {"light": (32, 3), "heavy": (112, 3)}  # pixels, seeds
 SHORT = ("data.limit=400", "teacher.epochs=1")
 
 
