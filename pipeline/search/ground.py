@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.context import RunContext
+from pipeline.emulated.emulate import refuse_unready
 from pipeline.errors import InputError
 from pipeline.plan import TargetPlan
 from pipeline.progress import SILENT, Reporter
@@ -25,7 +26,7 @@ from targets.profile import Profile
 @dataclass(frozen=True)
 class Ground:
     """`file` and `overrides` are what `recipe` was read from; `named` is the target as the user named it. `limits`:
-    budgets of size and, with `latency`, of all that a clock or a memory meter tells. `folder` is for what is found."""
+    budgets of size and, with `latency`, of all that only runs tell. `folder` is for what is found."""
 
     file: Path
     overrides: tuple[str, ...]
@@ -49,9 +50,12 @@ def ground_of(
     reporter: Reporter,
     latency: bool,
 ) -> Ground:
-    """Raises InputError if latency is to be measured somewhere else than here."""
+    """Raises InputError if latency is to be measured somewhere else than here, TargetError if instructions are to be
+    counted and the emulator is not whole."""
     if latency:
         _refuse_other_places(planned.profile)
+        if planned.emulated:
+            refuse_unready()
     if recipe.quantize.scheme is None:  # said, so that the first trial has it where schemes are searched
         quantize = recipe.quantize.model_copy(update={"scheme": planned.quantization.scheme})
         recipe = recipe.model_copy(update={"quantize": quantize})

@@ -18,7 +18,8 @@ from pipeline.words import short
 
 State = Literal["done", "pruned", "skipped", "failed", "running"]
 
-UNITS = {"size_mb": "MB", "peak_mem_mb": "MB"}  # of the figures by their budgets' keys; the others are in ms
+# Of the figures by their budgets' keys; the others are in ms.
+UNITS = {"size_mb": "MB", "peak_mem_mb": "MB", "instructions_m": "million"}
 RATIO = "latency_ratio"  # the figure that has no unit, and no budget: in a search over the front
 
 
@@ -77,8 +78,10 @@ def describe(trial: Trial, limits: Mapping[str, float]) -> str:
 
 
 def name(key: str) -> str:
-    """A budget's key in words: `size`, `latency p90`, `cold start`, `peak memory`."""
-    words = {"size_mb": "size", "cold_start_ms": "cold start", "peak_mem_mb": "peak memory"}
+    """A budget's key in words: `size`, `latency p90`, `cold start`, `peak memory`, `instructions`."""
+    words = {
+        "size_mb": "size", "cold_start_ms": "cold start", "peak_mem_mb": "peak memory", "instructions_m": "instructions"
+    }  # fmt: skip
     return words.get(key, key.replace("latency_ms.", "latency "))
 
 

@@ -3,10 +3,11 @@
 from typing import Any
 
 from pipeline.context import RunContext
+from pipeline.emulated.emulate import emulate
 from pipeline.files import make_files, static_scheme
 from pipeline.latency import measure_latency
 from pipeline.metrics import accuracy
-from pipeline.plan import FilePlan, make_plan
+from pipeline.plan import FilePlan, TargetPlan, make_plan
 from pipeline.recipe import Recipe
 from pipeline.results import ExportedFile, LatencyFigures, PreparedData
 from pipeline.run import train
@@ -30,14 +31,16 @@ def judge(recipe: Recipe, context: RunContext, *, target: str, latency: bool) ->
     for plan, files in zip(planned.files, make_files(recipe, planned, networks, static, context), strict=True):
         file = files[-1]
         accuracies.append(validation_accuracy(file, networks.data, plan, context))
-        timed = None
+        timed, found = None, {"size_mb": file.bytes / 1e6}
         if latency:
             timed = measure_latency(
                 file, networks.data, plan.options, planned.profile.measure, planned.budgets, context
             )
-        for key, value in costs(file, timed).items():
+            found |= {f"latency_ms.{share}": getattr(timed, share) for share in PERCENTILES}
+            found |= other_costs(timed) | counted(file, networks.data, plan, planned, context)
+        for key, value in found.items():
             figures[key] = max(value, figures.get(key, value))
-        for key, over in excesses(file, timed, planned.budgets).items():
+        for key, over in excesses(found, timed, planned.budgets).items():
             excess[key] = max(over, excess.get(key, over))
     curve = tuple(record.validation_accuracy for record in networks.students[0].curve)
     return Judged(min(accuracies), figures, excess, curve)
@@ -57,33 +60,34 @@ def validation_accuracy(file: ExportedFile, data: PreparedData, plan: FilePlan, 
     return accuracy(scores, data.targets[rows]).value
 
 
-def costs(file: ExportedFile, timed: LatencyFigures | None) -> dict[str, float]:
-    """What a file costs, by the keys of the budgets."""
-    found = {"size_mb": file.bytes / 1e6}
-    if timed is not None:
-        found |= {f"latency_ms.{share}": getattr(timed, share) for share in PERCENTILES}
-        found |= other_costs(timed)
-    return found
-
-
 def other_costs(timed: LatencyFigures) -> dict[str, float]:
     """Cold start and memory, as far as the place that measured tells them."""
     told = {"cold_start_ms": timed.cold_start_ms, "peak_mem_mb": timed.peak_mem_mb}
     return {key: value for key, value in told.items() if value is not None}
 
 
+def counted(
+    file: ExportedFile, data: PreparedData, plan: FilePlan, planned: TargetPlan, context: RunContext
+) -> dict[str, float]:
+    """Instructions of an inference in millions, on the core of the target that takes the most, where there is a budget
+    for them."""
+    if planned.budgets.instructions_m is None:
+        return {}
+    found = emulate(file, data, plan.options, planned.profile, context)
+    return {"instructions_m": max(core.counts.total for core in found.cores) / 1e6}
+
+
 def limits(budgets: Budgets, latency: bool) -> dict[str, float]:
-    """The budgets of size and, with `latency`, of all that a clock or a memory meter tells, by their keys."""
+    """The budgets of size and, with `latency`, of all that only runs tell, by their keys."""
     limit: dict[str, Any] = {"size_mb": budgets.size_mb}
     if latency:
         limit |= {f"latency_ms.{share}": getattr(budgets.latency_ms, share) for share in PERCENTILES}
-        limit |= {"cold_start_ms": budgets.cold_start_ms, "peak_mem_mb": budgets.peak_mem_mb}
+        limit |= {key: getattr(budgets, key) for key in ("cold_start_ms", "peak_mem_mb", "instructions_m")}
     return {key: value for key, value in limit.items() if value is not None}
 
 
-def excesses(file: ExportedFile, timed: LatencyFigures | None, budgets: Budgets) -> dict[str, float]:
-    """By which share of a budget the file is over it; not above 0 where the gate would let it pass."""
-    found = costs(file, timed)
+def excesses(found: dict[str, float], timed: LatencyFigures | None, budgets: Budgets) -> dict[str, float]:
+    """By which share of a budget a file that costs `found` is over it; not above 0 where the gate would let it pass."""
     over = {key: found[key] / limit - 1 for key, limit in limits(budgets, timed is not None).items()}
     for share, quantile in PERCENTILES.items():
         key = f"latency_ms.{share}"

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -26,12 +25,11 @@ from pipeline.release import judge
 from pipeline.report.record import make_report
 from pipeline.results import ExportedFile, NetworkResult, PreparedData, RunResult
 from pipeline.summary import emulated_files, release_rows
-from targets.emulator.counts import InstructionCounts
 from targets.errors import TargetError
 from targets.profile import Budgets, Profile, load_profile
-from targets.runners.emulated import EmulatedRunner
-from targets.runtimes.base import RuntimeOptions, open_model
+from targets.runtimes.base import RuntimeOptions
 from tests import releases
+from tests.emulated_core import Core
 from tests.targets.test_emulated import CAN_NOT_COUNT
 
 RECIPE = Path(__file__).parents[2] / "recipes/digits-mobilenet.yaml"
@@ -56,26 +54,6 @@ def run(digits: PreparedData, tmp_path: Path) -> RunResult:
 def linear(digits: PreparedData, tmp_path: Path) -> tuple[ExportedFile, NetworkResult]:
     student, weights, bias = releases.linear_student(tmp_path, digits)
     return releases.linear_onnx(tmp_path, digits, weights, bias), student
-
-
-class Core:
-    """In place of the emulator: computes what the host does, plus `wrong`; counts as many instructions as it is told,
-    and how often it was asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.wrong, self.total, self.asked = 0.0, 100_000_000, list[str]()
-        monkeypatch.setattr(EmulatedRunner, "run", lambda core, *given: self.run(core, *given))
-        monkeypatch.setattr(EmulatedRunner, "count", lambda core, *given: self.count(core, *given))
-        monkeypatch.setattr(EmulatedRunner, "identity", lambda core, options: core.core.name)
-
-    def run(self, runner: EmulatedRunner, file: Path, options: RuntimeOptions, feeds: Any) -> list[list[np.ndarray]]:
-        self.asked.append(f"run {runner.core.name} {len(feeds)} {options.threads}")
-        model = open_model(file, options)
-        return [[output + np.float32(self.wrong) for output in model.run(feed)] for feed in feeds]
-
-    def count(self, runner: EmulatedRunner, file: Path, options: RuntimeOptions, feeds: Any) -> InstructionCounts:
-        self.asked.append(f"count {runner.core.name}")
-        return replace(releases.counted(self.total, runner.core.name), runtime=options.runtime)
 
 
 @pytest.fixture

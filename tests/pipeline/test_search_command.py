@@ -14,8 +14,9 @@ import yaml
 from pipeline.errors import InputError
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.results import ExportedFile, PreparedData
-from pipeline.search import trial
+from pipeline.search import ground, trial
 from pipeline.store import file_sha256
+from tests.emulated_core import Core
 from tests.search_folder import call, search_folder
 
 FILES = ("best.yaml", "trials.csv", "search.svg")
@@ -112,6 +113,27 @@ def test_latency_is_a_budget_where_it_is_measured(made: Path, place: Path) -> No
     assert answer["budgets"] == {"size_mb": 2.5, "latency_ms.p90": 1000}
     assert 0 < answer["best"]["figures"]["latency_ms.p90"] < 1000
     assert answer["best"]["excess"]["latency_ms.p90"] < 0
+
+
+def test_instructions_are_a_budget_where_they_are_counted(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Core(monkeypatch).total = 40_000_000
+    monkeypatch.setattr(ground, "refuse_unready", lambda: None)
+    profile = yaml.safe_load((place / "tiny.yaml").read_text()) | {"id": "counted", "isa": ["neon"]}
+    profile["cores"] = [{"uarch": "Cortex-A72", "count": 4, "ghz": 1.5, "big": True}]
+    (tmp_path / "counted.yaml").write_text(yaml.safe_dump(profile))
+
+    def within(millions: float) -> tuple[int, str]:
+        budget = ("--set", f"budgets={{instructions_m: {millions:g}}}")
+        return search(place, "--target", str(tmp_path / "counted.yaml"), "--trials", "1", *budget)[:2]
+
+    code, text = within(50)
+    assert code == 0, text
+    assert "instructions 40.0 million" in text
+    code, text = within(39)
+    assert code == 1
+    assert "over the instructions budget of 39 million" in text
 
 
 def test_trials_share_data_teacher_and_cache(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pipeline.search.front.goals import COSTS
 from pipeline.search.front.pace import Reference, measure_beside, reference_of
 from pipeline.search.front.study import Costs
 from pipeline.search.result import RATIO
-from pipeline.search.trial import bare, limits, other_costs, validation_accuracy
+from pipeline.search.trial import bare, counted, limits, other_costs, validation_accuracy
 from pipeline.settings.release import CalibrationSettings, QuantizeSettings
 from targets.profile import Budgets
 
@@ -93,6 +93,7 @@ def _costs(made: _Made, beside: References, context: RunContext) -> Costs:
         found = {"size_mb": file.bytes / 1e6}
         if beside:
             found |= _timed(file, plan, made.planned, made.networks.data, beside[plan.runtime.name], context)
+            found |= counted(file, made.networks.data, plan, made.planned, context)
         slower = found.get(SLOW, 0.0) > figures.get(SLOW, 0.0)
         for key, value in found.items():
             # The ratio is the slowest file's: each runtime has a reference of its own.
