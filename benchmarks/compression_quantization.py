@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compression_speed import ratio
-from benchmarks.fashion import RECIPE, SETTINGS, STUDENTS, Taught, taught
+from benchmarks.fashion import FAMILIES, RECIPE, SETTINGS, STUDENTS, Taught, taught
 from benchmarks.record import Bar, asked, kept_or_scratch, write_result
 from pipeline.aware.repair import repair
 from pipeline.aware.train import train_aware
@@ -22,7 +22,6 @@ from pipeline.settings.release import AwareSettings, QuantizeSettings
 from pipeline.validate import validate
 from targets.runtimes.base import RuntimeOptions
 
-FAMILIES = {"mobilenetv2": ("student.width=0.5",), "mobilenetv4": ("student.family=mobilenetv4_conv_small",)}
 TARGET = "pixel8"
 WAYS: dict[str, QuantizeSettings] = {
     "plain": QuantizeSettings(),

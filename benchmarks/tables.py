@@ -136,14 +136,13 @@ def modes_table() -> str:
 
 def brings_table() -> str:
     """Students with and without a teacher, seed by seed."""
-    figures = figures_of("distillation-brings-images")
-    words = {"naive": "no teacher", "strong": "strong", "weak": "weak"}
-    rows = ["| teacher | its accuracy | student, by seed | mean |", "|---|---|---|---|"]
-    for name, accuracies in figures["accuracy"].items():
-        teacher = figures["teachers"].get(name)
-        own = f"{teacher['accuracy']:.2f}%" if teacher else ""
-        seeds = ", ".join(f"{accuracy:.2f}%" for accuracy in accuracies)
-        rows.append(f"| {words[name]} | {own} | {seeds} | {statistics.mean(accuracies):.2f}% |")
+    words = {"naive": "none", "strong": "strong", "weak": "weak"}
+    rows = ["| student | teacher | its accuracy | student, by seed | mean |", "|---|---|---|---|---|"]
+    for family, found in figures_of("distillation-brings-images")["families"].items():
+        for name, accuracies in found["accuracy"].items():
+            own = f"{found['teachers'][name]:.2f}%" if name in found["teachers"] else ""
+            seeds = ", ".join(f"{accuracy:.2f}%" for accuracy in accuracies)
+            rows.append(f"| {family} | {words[name]} | {own} | {seeds} | {statistics.mean(accuracies):.2f}% |")
     return "\n".join(rows)
 
 
