@@ -20,7 +20,10 @@ RECIPE = ROOT / "recipes" / "fashion-mobilenet.yaml"
 SETTINGS = ("distill.views=4", "distill.epochs=16", "distill.batch_size=64", "distill.learning_rate=0.006")
 STUDENTS = ("data.limit=6000",)  # the images that students learn from
 STRONG = ("teacher.epochs=3", "teacher.batch_size=64")  # on all 60,000
-FAMILIES = {"mobilenetv2": (), "mobilenetv4": ("student.family=mobilenetv4_conv_small",)}  # of half the width
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "mobilenetv2": (),
+    "mobilenetv4": ("student.family=mobilenetv4_conv_small",),
+}  # of half the width
 SHORT = ("data.limit=400", "teacher.epochs=1", "distill.epochs=1")
 
 
