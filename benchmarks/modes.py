@@ -22,7 +22,7 @@ from pipeline.settings.distill import DistillSettings, Refresh
 from pipeline.store import Store
 
 EPOCHS = 10
-PAIRS = 7  # short trainings, cached and on labels, whose epochs are compared
+PAIRS = 15  # short trainings, cached and on labels, whose epochs are compared
 FRESH = Refresh(fraction=0.5)  # of mode mixed
 
 
