@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.results import NetworkResult, PreparedData
@@ -20,7 +20,7 @@ FILTERS = 100  # of each window of a text CNN (Kim 2014, section 3.1), as is the
 DROPOUT = 0.5
 
 ANY = frozenset({"family", "adapt", "weights", "dropout"})
-IMAGE = ANY | {"width"}
+IMAGE = ANY | {"width", "start"}
 TINYBERT = ANY | {"layers", "hidden", "heads", "feed_forward", "start", "from_layers"}
 BILSTM = ANY | {"hidden", "embedding", "start"}
 TEXTCNN = BILSTM | {"kernels"}
@@ -98,16 +98,34 @@ def check_student(settings: StudentSettings, family: StudentFamily) -> None:
     for name in sorted(settings.model_fields_set - family.settings):
         if getattr(settings, name) == type(settings).model_fields[name].default:
             continue
-        if name == "start":
-            raise InputError(f"student.start '{settings.start}' is for text students: {family.name} starts at random")
         takes = ", ".join(sorted(family.settings - {"family"}))
         raise InputError(f"student.{name} is no setting of a {family.name}: remove it; it takes {takes}")
-    if settings.start == "layers" and not family.layered:
+    if family.task == "image-classification":
+        if settings.start == "embeddings":
+            raise InputError(
+                f"student.start 'embeddings' takes word vectors, a {family.name} has none: use random, or layers where "
+                "it is its teacher's network"
+            )
+        if settings.start == "layers" and settings.weights != "none":
+            raise InputError("student.start 'layers' takes its teacher's weights, student.weights others: remove one")
+    elif settings.start == "layers" and not family.layered:
         raise InputError(
             f"student.start 'layers' takes a transformer's layers, a {family.name} has none: use embeddings or random"
         )
     if settings.weights != "none" and family.task == "text-classification":
         raise InputError(f"student.weights: a {family.name} starts from its teacher (student.start), expected `none`")
+
+
+def check_same_network(settings: StudentSettings, family: StudentFamily, model: str, width: float) -> None:
+    """Raises InputError for an image student that starts as its teacher, `model` of `width`, and is another network."""
+    if (family.model, settings.width) == (model.partition(".")[0], width):  # timm's tag names weights
+        return
+    same = next((other.name for other in STUDENTS.values() if other.model == model.partition(".")[0]), None)
+    advice = f"use student.family: {same} and width: {width:g}" if same else "use student.weights"
+    raise InputError(
+        f"student.start 'layers' takes all of its teacher's layers: the teacher is {model} x{width:g}, the student "
+        f"{family.model} x{settings.width:g}; {advice}, or start: random"
+    )
 
 
 def student_name(settings: StudentSettings, architecture: dict[str, object]) -> str:
@@ -137,6 +155,10 @@ def student_architecture(settings: StudentSettings, data: PreparedData, teacher:
     mean, std = [PIXEL_MEAN] * 3, [PIXEL_STD] * 3
     if settings.weights != "none":
         mean, std = image_normalisation(family.model)
+    elif settings.start == "layers":
+        given: Any = teacher.architecture
+        check_same_network(settings, family, str(given.get("model", teacher.name)), given.get("width", 1.0))
+        mean, std = given["mean"], given["std"]
     dropout = {} if settings.dropout is None else {"dropout": settings.dropout}
     adapted = {"adapted": forms_of(settings.adapt)} if settings.adapt else {}
     return {

@@ -1,4 +1,4 @@
-"""Where a student starts: at random, from a checkpoint, or from its teacher's embeddings or layers.
+"""Where a student starts: at random, from a checkpoint, from its teacher's embeddings or layers, or as its teacher.
 
 The start depends on settings, seed, teacher and data alone, so a naive student starts where the distilled one does.
 """
@@ -33,6 +33,8 @@ def start_student(
     network = build_network(architecture)
     if isinstance(network, ImageNetwork):
         load_image_weights(network.body, architecture["model"], settings.weights, settings.width, train=True)
+        if settings.start == "layers":
+            network.load_state_dict(load_network(teacher).state_dict())
     elif isinstance(network, TextStudent):
         if settings.start == "embeddings":
             _take_word_vectors(network, load_network(teacher), teacher.name)

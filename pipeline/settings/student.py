@@ -17,6 +17,9 @@ class StudentSettings(Strict):
     `embedding` and `kernels` a BiLSTM and a text CNN. What a family does not take is refused by
     `pipeline.student.check_student`.
 
+    `start: layers` gives it the layers of its teacher: a TinyBERT some of them, of an image network all, where the
+    student is the teacher's network.
+
     `adapt`: operators that others replace in this student from its start, so that it is trained with those
     (`pipeline.students.adapt`); `auto`: those that the targets ban."""
 
@@ -30,7 +33,7 @@ class StudentSettings(Strict):
     feed_forward: int | None = Field(default=None, ge=32, le=4096)
     embedding: int | None = Field(default=None, ge=8, le=1024)  # None: 300, or the teacher's where they are narrower
     kernels: tuple[int, ...] = Field(default=(3, 4, 5), min_length=1, max_length=8)  # word pieces that a window sees
-    start: Literal["random", "embeddings", "layers"] = "random"  # what a text student takes from its teacher
+    start: Literal["random", "embeddings", "layers"] = "random"  # what it takes from its teacher
     from_layers: tuple[int, ...] | None = None  # the teacher's, from 1, that it starts from; None: evenly spread
     dropout: float | None = Field(default=None, ge=0, lt=1)  # before the classifier; of a TinyBERT in the layers too
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pipeline.errors import InputError
 from pipeline.recipe import Recipe
 from pipeline.settings.student import StudentSettings
-from pipeline.student import StudentFamily, check_student, student_family
+from pipeline.student import StudentFamily, check_same_network, check_student, student_family
 from pipeline.students.adapt import adaptable, adapted_operators, forms_of
 from targets.profile import Profile, Task
 
@@ -18,22 +18,27 @@ def planned_student(recipe: Recipe, profiles: Sequence[Profile]) -> tuple[Recipe
     Raises InputError for settings that the family of the student, or of an assistant, does not take or can't go
     through.
     """
+    teacher = recipe.teacher.model, 1.0
     for assistant in recipe.distill.assistants:
-        _fitting_family(recipe, assistant)
+        above = _fitting_family(recipe, assistant, *teacher)
+        teacher = above.model, assistant.width
         if "auto" in assistant.adapt:
             raise InputError(
                 "distill.assistants: adapt: auto asks what targets ban, and an assistant ships to none: remove it"
             )
-    family, adapted = _fitting_family(recipe, recipe.student), recipe.student.adapt
+    family, adapted = _fitting_family(recipe, recipe.student, *teacher), recipe.student.adapt
     if adapted == ("auto",):
         adapted = adaptable(family.operators, profiles)
         recipe = recipe.model_copy(update={"student": recipe.student.model_copy(update={"adapt": adapted})})
     return recipe, replace(family, operators=adapted_operators(family.operators, adapted, family.name))
 
 
-def _fitting_family(recipe: Recipe, student: StudentSettings) -> StudentFamily:
+def _fitting_family(recipe: Recipe, student: StudentSettings, teacher: str, width: float) -> StudentFamily:
+    """`teacher` of `width` is the network that teaches it."""
     family = student_family(student.family, recipe.task)
     check_student(student, family)
+    if family.task == "image-classification" and student.start == "layers":
+        check_same_network(student, family, teacher, width)
     if not family.layered and recipe.distill.layers is not None:
         raise InputError(
             f"distill.layers compares the layers of transformers, a {family.name} has none: remove it, or use "

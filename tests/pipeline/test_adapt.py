@@ -158,7 +158,9 @@ def test_a_text_student_for_a_target_without_gelu(tmp_path: Path) -> None:
         ((V3, "student.adapt=[softmax]"), "student.adapt.0.*'hard-sigmoid'"),
         (("distill.assistants=[{family: mobilenetv3_large, adapt: auto}]",), "an assistant ships to none"),
         (("student.layers=6",), "student.layers is no setting of a mobilenetv2"),
-        (("student.start=embeddings",), "student.start 'embeddings' is for text students"),
+        (("student.start=embeddings",), "student.start 'embeddings' takes word vectors, a mobilenetv2 has none"),
+        (("student.start=layers",), "use student.family: efficientnet_lite. and width: 1, or start: random"),
+        (("student.start=layers", "student.weights=hub"), "student.weights others: remove one"),
         (("distill.assistants=[{family: mobilenetv2, heads: 2}]",), "student.heads is no setting of a mobilenetv2"),
     ],
 )

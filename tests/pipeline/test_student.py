@@ -1,14 +1,18 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from pipeline.context import RunContext
+from pipeline.distill.student import distill
 from pipeline.errors import InputError
 from pipeline.networks import build_network, example_inputs
-from pipeline.results import PreparedData
+from pipeline.prune import start_of
+from pipeline.results import NetworkResult, PreparedData
+from pipeline.settings.distill import DistillSettings
 from pipeline.settings.student import StudentSettings
 from pipeline.student import STUDENTS, student_architecture, student_family, student_name
 from tests.pipeline.trained import image_teacher, text_teacher
@@ -79,10 +83,26 @@ def test_hidden_that_the_teachers_heads_do_not_divide_is_refused(
         )
 
 
-def test_an_image_student_takes_no_layers_from_its_teacher(digits: PreparedData, session_context: RunContext) -> None:
-    settings = StudentSettings(family="mobilenetv2", start="layers")
-    with pytest.raises(InputError, match="for text students"):
-        student_architecture(settings, digits, image_teacher(digits, session_context))
+def test_an_image_student_starts_as_its_teacher(
+    digits: PreparedData, image_student: NetworkResult, context: RunContext
+) -> None:
+    settings = StudentSettings(family="mobilenetv2", width=0.35, start="layers")
+    start = start_of(digits, image_student, settings, context)
+    np.testing.assert_array_equal(start.test_logits, image_student.test_logits)
+    student = distill(digits, image_student, None, settings, DistillSettings(mode="online", epochs=1), context)
+    told = f"starts as its teacher, {100 * image_student.accuracy.value:.2f}% on the test split"
+    assert student.notes == (told,)
+    assert student.accuracy.value >= image_student.accuracy.value - 0.05
+    # A teacher's normalisation is kept: its first weights were learned behind it.
+    assert student.architecture["mean"] == image_student.architecture["mean"]
+
+
+def test_a_student_that_is_another_network_can_not_start_as_its_teacher(
+    digits: PreparedData, session_context: RunContext
+) -> None:
+    teacher = image_teacher(digits, session_context)
+    with pytest.raises(InputError, match=r"the teacher is \w+ x1, the student mobilenetv2_100 x0\.5"):
+        student_architecture(StudentSettings(family="mobilenetv2", width=0.5, start="layers"), digits, teacher)
 
 
 def test_students_see_pixels_divided_by_one_number(digits: PreparedData, session_context: RunContext) -> None:
