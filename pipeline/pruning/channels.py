@@ -1,6 +1,8 @@
 """Convolutional networks thinned: channels go together with all that depends on them (Fang et al. 2023, DepGraph)."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,25 +22,59 @@ def thinner_channels(
     network: ImageNetwork, inputs: tuple[Tensor, ...], architecture: Architecture, settings: PruneSettings
 ) -> Iterator[Architecture]:
     """Removes the channels that matter least over the whole network, or of each layer, a `STEPS`-th of what may go at a
-    time. Changes `network`; gives its architecture before the first step and after each one."""
-    import torch_pruning
-
+    time, until every layer has lost all that it may. Changes `network`; gives its architecture before the first step
+    and after each one."""
     body: Any = network.body
     yield architecture
-    pruner = torch_pruning.pruner.BasePruner(
-        body,
-        inputs[0],
-        importance=channel_importance(settings.importance),
-        global_pruning=settings.scope != "layer",
-        pruning_ratio=DEEPEST,
-        max_pruning_ratio=DEEPEST,
-        iterative_steps=STEPS,
-        ignored_layers=_classifiers(body),
-        round_to=settings.round_to,
-    )
-    for _ in range(STEPS):
-        pruner.step()
+    importance = channel_importance(settings.importance)
+    graph, whole = _dependencies(body, inputs), dict[Any, int]()
+    for step in range(1, STEPS + 1):
+        roots: list[Root] = []
+        for group in graph.get_all_groups(ignored_layers=_classifiers(body)):
+            layer, matters = group[0].dep.target.module, importance(group)
+            initial = whole.setdefault(layer, len(matters))
+            roots.append(Root(layer, group[0].dep.handler, initial, _fewest(initial, settings.round_to), matters))
+        surplus = [_due([root], step)[0] for root in roots] if settings.scope == "layer" else _due(roots, step)
+        for root, count in zip(roots, surplus, strict=True):
+            left = max(root.fewest, round((len(root.matters) - count) / settings.round_to) * settings.round_to)
+            if left < len(root.matters):
+                least = torch.argsort(root.matters, stable=True)[: len(root.matters) - left]
+                graph.get_pruning_group(root.layer, root.cut, sorted(least.tolist())).prune()
         yield {**architecture, "shapes": body_shapes(body)}
+
+
+@dataclass(frozen=True)
+class Root:
+    """Channels that go together with what depends on them: the layer that gives them and how it is `cut`, how many
+    there were (`whole`), the `fewest` that stay, and how much each that is left `matters`, float [channels]."""
+
+    layer: Any
+    cut: Any
+    whole: int
+    fewest: int
+    matters: Tensor
+
+
+def _fewest(whole: int, round_to: int) -> int:
+    """The least multiple of `round_to` that leaves a layer enough of its `whole` channels."""
+    enough = max(1, math.ceil(whole * (1 - DEEPEST)))
+    return min(whole, math.ceil(enough / round_to) * round_to)
+
+
+def _due(roots: list[Root], step: int) -> list[int]:
+    """How many channels of each of `roots` must go for the `step`-th part of all that may: those that matter least."""
+    gone = sum(root.whole - len(root.matters) for root in roots)
+    due = round(sum(root.whole - root.fewest for root in roots) * step / STEPS) - gone
+    free = [root.matters.sort().values[: len(root.matters) - root.fewest] for root in roots]
+    owner = torch.cat([torch.full((len(values),), number) for number, values in enumerate(free)])
+    chosen = owner[torch.argsort(torch.cat(free).cpu(), stable=True)[: max(0, due)]]
+    return torch.bincount(chosen, minlength=len(roots)).tolist()
+
+
+def _dependencies(body: Any, inputs: tuple[Tensor, ...]) -> Any:
+    import torch_pruning
+
+    return torch_pruning.DependencyGraph().build_dependency(body, example_inputs=inputs[0])
 
 
 def thin_channels_to(
@@ -46,13 +82,10 @@ def thin_channels_to(
 ) -> Architecture:
     """Removes from each layer the channels that matter least now, until `network` has the `wanted` architecture, which
     it returns."""
-    import torch_pruning
-
     body: Any = network.body
     names = {module: name for name, module in body.named_modules()}
     importance = channel_importance(settings.importance)
-    graph = torch_pruning.DependencyGraph().build_dependency(body, example_inputs=inputs[0])
-    gone = []
+    graph, gone = _dependencies(body, inputs), []
     for group in graph.get_all_groups(ignored_layers=_classifiers(body)):
         layer, cut = group[0].dep.target.module, group[0].dep.handler
         surplus = graph.get_out_channels(layer) - wanted["shapes"][names[layer]][0]

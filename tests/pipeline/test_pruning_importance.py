@@ -1,5 +1,7 @@
 """What goes first, checked by hand on networks of a few channels."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,15 @@ def test_globally_a_layer_that_matters_less_loses_more() -> None:
     shapes = [(rung["shapes"]["first"][0], rung["shapes"]["second"][0]) for rung in rungs if rung]
     assert (1, 4) in shapes
     assert all(second == 4 for first, second in shapes if first > 1)
+    assert shapes[-1] == (1, 1)  # what matters much goes too where more is asked for than the rest can give
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_no_layer_has_fewer_channels_than_a_multiple(scope: Literal["global", "layer"]) -> None:
+    *_, last = thinner_channels(
+        marked("taylor", [3.0, 1.0, 4.0, 2.0]), PIXELS, {}, PruneSettings(scope=scope, round_to=3)
+    )
+    assert (last["shapes"]["first"][0], last["shapes"]["second"][0]) == (3, 3)
 
 
 def test_by_layer_all_lose_alike() -> None:
@@ -98,7 +109,7 @@ def test_by_layer_all_lose_alike() -> None:
         marked("taylor", [3.0, 1.0, 4.0, 2.0]), PIXELS, {}, PruneSettings(scope="layer", round_to=1)
     )
     shapes = {(rung["shapes"]["first"][0], rung["shapes"]["second"][0]) for rung in rungs if rung}
-    assert shapes == {(3, 3), (2, 2), (1, 1)}
+    assert shapes == {(4, 4), (3, 3), (2, 2), (1, 1)}
 
 
 def test_random_importance_follows_the_seed() -> None:
