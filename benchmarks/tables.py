@@ -190,6 +190,35 @@ def pruned_table() -> str:
     return "\n".join(rows)
 
 
+def order_table() -> str:
+    """Pruned before distillation and after it."""
+    figures = figures_of("compression-order")
+    rows = ["| pruned | " + " | ".join(figures["accuracy"]) + " |", "|---" * (1 + len(figures["accuracy"])) + "|"]
+    for way in figures["ways"]:
+        means = " | ".join(f"{ways[way]:.2f}%" for ways in figures["mean_accuracy"].values())
+        rows.append(f"| {way} | {means} |")
+    return "\n".join(rows)
+
+
+def total_table() -> str:
+    """The smallest bundles that keep to a point of their teacher's accuracy."""
+    rows = [
+        "| file | size | times smaller | accuracy | points lost | times faster, one thread |",
+        "|---|---|---|---|---|---|",
+    ]
+    figures = figures_of("compression-total")
+    for name, student in figures["students"].items():
+        teacher = student["teacher"]
+        top = f"| the teacher, float32 ONNX | {teacher['onnx_bytes'] / 1e6:.2f} MB | | {teacher['accuracy']:.2f}% | | |"
+        rows += [top] if top not in rows else []
+        for form, file in student["files"].items():
+            rows.append(
+                f"| {name}, {form} INT8 | {file['bytes'] / 1e6:.3f} MB | {file['times_smaller']:.1f} | "
+                f"{file['accuracy']:.2f}% | {file['points_lost']:.2f} | {file['times_faster']:.2f} |"
+            )
+    return "\n".join(rows)
+
+
 def sparsity_table() -> str:
     """What zeros among the weights bring."""
     rows = ["| file | size | latency | against INT8 |", "|---|---|---|---|"]
