@@ -1,6 +1,6 @@
 """In which order to prune and to distil: a student that starts as its teacher, thinned to a quarter of its
-multiply-accumulates or a tenth of its parameters, before it is distilled or after, all at once or little by little; every
-way trains for as many epochs in all. Fashion-MNIST, 6,000 training images, 64 px."""
+multiply-accumulates or a tenth of its parameters, before it is distilled or after, all at once or little by little;
+every way trains for as many epochs in all. Fashion-MNIST, 6,000 training images, 64 px."""
 
 import statistics
 from typing import Any
