@@ -221,7 +221,13 @@ def total_table() -> str:
 
 def sparsity_table() -> str:
     """What zeros among the weights bring."""
-    rows = ["| file | size | latency | against INT8 |", "|---|---|---|---|"]
-    for name, file in figures_of("compression-sparsity")["files"].items():
-        rows.append(f"| {name} | {file['bytes'] / 1e6:.2f} MB | {file['ms']:.2f} ms | {file['against_int8']:.2f} |")
+    files = figures_of("compression-sparsity")["files"]
+    cores = list(files["float32"]["instructions_m"])
+    rows = [
+        "| file | size | this host, against INT8 |" + "".join(f" {core}, instructions |" for core in cores),
+        "|---|---|---|" + "---|" * len(cores),
+    ]
+    for name, file in files.items():
+        counted = "".join(f" {file['instructions_m'][core]:.0f} M |" for core in cores)
+        rows.append(f"| {name} | {file['bytes'] / 1e6:.2f} MB | {file['against_int8']:.2f} |{counted}")
     return "\n".join(rows)

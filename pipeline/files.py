@@ -7,6 +7,7 @@ from pipeline.context import RunContext
 from pipeline.errors import InputError
 from pipeline.export.metadata import add_metadata
 from pipeline.export.onnx import export_onnx
+from pipeline.export.sparse import store_sparse
 from pipeline.export.tflite import export_tflite
 from pipeline.plan import FilePlan, TargetPlan
 from pipeline.pruning.timing import TimedFile
@@ -73,6 +74,8 @@ def make_files(
     for plan in target.files:
         exported = _export(target, plan, networks.student, networks.data, context)
         files = dict.fromkeys((exported, _quantize(target, plan, networks, static, context)))
+        if recipe.prune.sparsity is not None:
+            files = dict.fromkeys(store_sparse(file, context) for file in files)
         named = [add_metadata(file, networks.data, recipe.name, description, context) for file in files]
         for file in named:
             _refuse_banned(file, target, plan)

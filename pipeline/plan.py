@@ -155,6 +155,8 @@ def _plan_target(recipe: Recipe, family: StudentFamily, profile: Profile) -> Tar
     if recipe.task == "text-classification":
         length = min(recipe.text.sequence_length, profile.export.max_sequence_length or recipe.text.sequence_length)
     _refuse_other_levels(recipe.quantize, quantization, profile.id)
+    if recipe.prune.sparsity is not None:
+        _refuse_dense(profile, quantization)
     refuse_unfit(profile, quantization)
     files = tuple(FilePlan(runtime, quantization.label) for runtime in profile.runtimes)
     budgets = profile.budgets_for(recipe.task).tightened_by(recipe.budgets)
@@ -176,6 +178,23 @@ def _refuse_float_layers(profile: Profile, quantization: Quantization) -> None:
             "allow_float_fallback: false): remove max_drop, name other targets, or repair accuracy with "
             "quantize.correct_biases or quantize.aware"
         )
+
+
+def _refuse_dense(profile: Profile, quantization: Quantization) -> None:
+    """Zeros are skipped by XNNPACK's float32 kernels for ARM, and by no others that are known."""
+    skipping = any(runtime.name == "litert" and runtime.delegate == "xnnpack" for runtime in profile.runtimes)
+    found = {
+        f"computes in {quantization.scheme}": quantization.scheme != "float32",
+        "does not run LiteRT with XNNPACK": not skipping,
+        f"is no ARM (its isa is {list(profile.isa)}), where zeros made nothing faster": "neon" not in profile.isa,
+    }
+    for what, unfit in found.items():
+        if unfit:
+            raise InputError(
+                f"prune.sparsity: zeros are skipped by LiteRT's XNNPACK in float32 on ARM, target {profile.id} {what}: "
+                "prune whole channels with macs, params, size_mb or latency, or name other targets"
+                + (" (or set quantize.scheme: float32)" if quantization.scheme != "float32" else "")
+            )
 
 
 def _refuse_other_levels(settings: QuantizeSettings, quantization: Quantization, target: str) -> None:
@@ -284,6 +303,8 @@ def _describe_repairs(settings: QuantizeSettings) -> str:
 
 def _describe_pruning(prune: PruneSettings) -> str:
     parts = [] if prune.layers is None else [f"to {prune.layers} layers"]
+    if prune.sparsity is not None:
+        parts.append(f"{prune.sparsity:.0%} of the weights of 1x1 convolutions to zero")
     if prune.goal is not None:
         goal, asked = prune.goal
         of = {"macs": "the MACs", "params": "the parameters", "latency": "the latency, measured"}.get(goal)

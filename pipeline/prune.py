@@ -12,12 +12,13 @@ from pipeline.context import RunContext
 from pipeline.distill.answers import student_schedule
 from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.start import start_student
-from pipeline.networks import build_network, load_network
+from pipeline.networks import ImageNetwork, build_network, load_network
 from pipeline.progress import Meter
 from pipeline.pruning.descent import Learning, descend, judging, recovery
 from pipeline.pruning.importance import gather_gradients
 from pipeline.pruning.ladder import Rung, thin_to
 from pipeline.pruning.schedule import cutting_points, epochs_between
+from pipeline.pruning.zeros import train_sparse
 from pipeline.results import EpochRecord, NetworkResult, PreparedData, PruningChoice
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.prune import RECOVERING, PruneSettings
@@ -37,9 +38,10 @@ def prune(
     context: RunContext,
     choice: PruningChoice | None = None,
 ) -> NetworkResult:
-    """Thins `student` to the goal of `settings` and trains it again for the recovery epochs with soft targets and
-    labels, as it was distilled, transfer set and all; gradually, it is trained after each of several cuts. Without a
-    goal the student comes back. What a measured goal asks for is `choice`, made by `pipeline.prune_goal`.
+    """Thins `student` to the goal of `settings`, or sets weights to zero for its `sparsity`, and trains it again for
+    the recovery epochs with soft targets and labels, as it was distilled, transfer set and all; gradually, it is
+    trained after each of several cuts. Where nothing is asked for the student comes back. What a measured goal asks for
+    is `choice`, made by `pipeline.prune_goal`.
 
     A start (`start_of`) is thinned by the gradients of labels and not trained. The notes give parameters, MACs and
     accuracy before and after. Raises InputError where the goal can't be reached with channels in multiples of
@@ -52,15 +54,12 @@ def prune(
     def make(folder: Path, key: str, meter: Meter) -> NetworkResult:
         device = prepare_torch(context)
         learning = judging(data, teacher, cache, settings, distilling, context, device)
-        network, rungs = descend(data, student, learning, settings, context, device, choice)
-        if settings.schedule == "gradual":
-            network, architecture, outcome = _cut_gradually(
-                data, student, rungs, learning, settings, device, meter, folder
-            )
+        if settings.sparsity is not None:
+            network, architecture = load_network(student).to(device), dict(student.architecture)
+            assert isinstance(network, ImageNetwork), "the recipe's"
+            outcome = train_sparse(network, data, learning, settings, meter, folder)
         else:
-            architecture = rungs[-1].architecture
-            network = _rebuilt(network, architecture).to(device)
-            outcome = fit(network, data, *learning, meter, folder)
+            network, architecture, outcome = _thinned(data, student, learning, settings, choice, context, meter, folder)
         result = network_result(
             network, data, outcome, folder=folder, key=key, role="pruned", name=_name(student, settings),
             architecture=architecture, meter=meter,
@@ -79,6 +78,20 @@ def prune(
     recovering = student_schedule(data, tuned, context.seed)
     total = samples_of(data, tuned.epochs) + recovering.transfer * tuned.epochs
     return context.stage("prune", inputs, NetworkResult, make, total=total, unit="samples", together=True)
+
+
+def _thinned(
+    data: PreparedData, student: NetworkResult, learning: Learning, settings: PruneSettings,
+    choice: PruningChoice | None, context: RunContext, meter: Meter, folder: Path,
+) -> tuple[nn.Module, dict[str, Any], Fit]:  # fmt: skip
+    """`student` cut to its goal and trained again: the network, its architecture and how its training went."""
+    device = prepare_torch(context)
+    network, rungs = descend(data, student, learning, settings, context, device, choice)
+    if settings.schedule == "gradual":
+        return _cut_gradually(data, student, rungs, learning, settings, device, meter, folder)
+    architecture = rungs[-1].architecture
+    network = _rebuilt(network, architecture).to(device)
+    return network, architecture, fit(network, data, *learning, meter, folder)
 
 
 def start_of(
@@ -138,6 +151,8 @@ def _rebuilt(network: nn.Module, architecture: dict[str, Any]) -> nn.Module:
 
 
 def _name(student: NetworkResult, settings: PruneSettings) -> str:
+    if settings.sparsity is not None:
+        return f"{student.name} with {settings.sparsity:.0%} zeros"
     if settings.goal is None:
         return f"{student.name} pruned to {settings.layers} layer{'s' if settings.layers != 1 else ''}"
     goal, asked = settings.goal

@@ -1,6 +1,6 @@
 """What a recipe says of pruning the student."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -10,10 +10,6 @@ from targets.strict import Strict
 Importance = Literal["taylor", "hessian", "magnitude_l1", "magnitude_l2", "bn_scale", "random"]
 GoalName = Literal["macs", "params", "size_mb", "latency"]
 MEASURED: tuple[GoalName, ...] = ("size_mb", "latency")  # on files made for a target: its student is its own
-NO_SPARSITY = (
-    "single weights are not pruned: of the runtimes only LiteRT has kernels for sparse float32, and no gain by them "
-    "has been measured here; prune whole channels with macs, params, size_mb or latency"
-)
 RECOVERING = frozenset({"schedule", "steps", "recovery_epochs", "learning_rate"})  # settings of the training after it
 
 
@@ -23,7 +19,8 @@ class PruneSettings(Strict):
     One goal says how much: the share that is left of the student's multiply-accumulates (`macs`), of its parameters
     (`params`) or of its `latency` on the target's runtime, in the file that ships there; or `size_mb`, the megabytes
     (10**6 bytes) that this file may have. Where a target ships two files both keep to it. A share of 1 asks nothing.
-    `layers`: those of a BERT that stay; what the goal still asks for, the layers left give.
+    `layers`: those of a BERT that stay; what the goal still asks for, the layers left give. `sparsity` is no goal of
+    these: the share of the weights of each 1x1 convolution that become zeros, the least in magnitude.
 
     `importance` says which go, `scope` whether they compare over the whole network or within each layer (None:
     `global` for images, `layer` for texts).
@@ -38,6 +35,7 @@ class PruneSettings(Strict):
     latency: float = Field(default=1.0, gt=0.05, le=1.0)
     size_mb: float | None = Field(default=None, gt=0)
     layers: int | None = Field(default=None, ge=1, le=24)
+    sparsity: float | None = Field(default=None, ge=0.67, le=0.98)  # with fewer zeros XNNPACK takes its dense kernels
     importance: Importance = "taylor"
     scope: Literal["global", "layer"] | None = None
     round_to: int = Field(default=8, ge=1, le=64)
@@ -47,18 +45,16 @@ class PruneSettings(Strict):
     recovery_epochs: int = Field(default=2, ge=0)
     learning_rate: float = Field(default=5e-4, gt=0, lt=1)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_zeros_in_dense_layers(cls, content: Any) -> Any:
-        if isinstance(content, dict) and "sparsity" in content:
-            raise ValueError(f"sparsity: {NO_SPARSITY}")
-        return content
-
     @model_validator(mode="after")
     def _one_goal(self) -> "PruneSettings":
         if len(self._goals) > 1:
             named = " and ".join(f"{name} {value:g}" for name, value in self._goals.items())
             raise ValueError(f"one goal at a time, found {named}: remove all but one")
+        if self.sparsity is not None and (self._goals or self.layers is not None or self.when == "before"):
+            raise ValueError(
+                "sparsity sets single weights of the distilled student to zero and cuts nothing: remove macs, params, "
+                "latency, size_mb, layers and when: before, or sparsity"
+            )
         return self
 
     @model_validator(mode="after")
@@ -87,7 +83,7 @@ class PruneSettings(Strict):
 
     @property
     def prunes(self) -> bool:
-        return self.goal is not None or self.layers is not None
+        return self.goal is not None or self.layers is not None or self.sparsity is not None
 
     @property
     def measured(self) -> bool:
@@ -98,5 +94,7 @@ class PruneSettings(Strict):
         """Raises ValueError for what pruning a network of `task` has not."""
         if task == "image-classification" and self.layers is not None:
             raise ValueError("prune.layers: whole layers are cut from text students; remove it, or lower prune.macs")
+        if task == "text-classification" and self.sparsity is not None:
+            raise ValueError("prune.sparsity: only 1x1 convolutions have kernels that skip zeros, texts' students none")
         if task == "text-classification" and self.importance == "bn_scale":
             raise ValueError("prune.importance: bn_scale needs batch normalisation, which text students have not")

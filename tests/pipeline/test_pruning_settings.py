@@ -42,7 +42,6 @@ def test_one_goal_or_none() -> None:
         ("{layers: 2}", "prune.layers: whole layers are cut from text students"),
         ("{macs: 0.5, when: before}", "it starts at random"),
         ("{macs: 0.5, importance: largest}", "prune.importance"),
-        ("{sparsity: 0.8}", "single weights are not pruned: .* no gain by them"),
     ],
 )
 def test_what_does_not_go_together_is_refused_for_images(prune: str, reason: str) -> None:
