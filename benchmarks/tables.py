@@ -200,6 +200,17 @@ def order_table() -> str:
     return "\n".join(rows)
 
 
+def rounding_table() -> str:
+    """What a multiply-accumulate costs by the multiples that channels come in."""
+    costs = figures_of("compression-rounding")["per_mac_against_1"]
+    multiples = list(next(iter(costs.values())))
+    rows = ["| in multiples of | " + " | ".join(multiples) + " |", "|---" * (1 + len(multiples)) + "|"]
+    rows += [
+        f"| {place} | " + " | ".join(f"{of[each]:.2f}" for each in multiples) + " |" for place, of in costs.items()
+    ]
+    return "\n".join(rows)
+
+
 def total_table() -> str:
     """The smallest bundles that keep to a point of their teacher's accuracy."""
     rows = [

@@ -64,7 +64,7 @@ def prune(
             network, data, outcome, folder=folder, key=key, role="pruned", name=_name(student, settings),
             architecture=architecture, meter=meter,
         )  # fmt: skip
-        return replace(result, notes=(*student.notes, _note(student, result, before)))
+        return replace(result, notes=(*student.notes, _note(student, result, settings)))
 
     inputs = {
         "data": data.fingerprint,
@@ -168,9 +168,11 @@ def _name(student: NetworkResult, settings: PruneSettings) -> str:
     )
 
 
-def _note(before: NetworkResult, after: NetworkResult, untrained: bool) -> str:
+def _note(before: NetworkResult, after: NetworkResult, settings: PruneSettings) -> str:
     macs = f"{before.macs:,} -> {after.macs:,}" if before.macs and after.macs else "unknown"
-    note = f"parameters {before.parameters:,} -> {after.parameters:,}, multiply-accumulates {macs}"
-    if untrained:
-        return f"{note}, pruned before it was distilled"
-    return f"{note}, accuracy {100 * before.accuracy.value:.2f}% -> {100 * after.accuracy.value:.2f}%"
+    done = f"parameters {before.parameters:,} -> {after.parameters:,}, multiply-accumulates {macs}"
+    if settings.sparsity is not None:
+        done = f"{settings.sparsity:.0%} of the weights of its 1x1 convolutions are zero"
+    if settings.when == "before":
+        return f"{done}, pruned before it was distilled"
+    return f"{done}, accuracy {100 * before.accuracy.value:.2f}% -> {100 * after.accuracy.value:.2f}%"

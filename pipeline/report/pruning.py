@@ -27,6 +27,7 @@ def pruning(run: RunResult, settings: PruneSettings) -> dict[str, Any] | None:
         "accuracy": accuracy if run.start is None else None,
         "macs": sides("multiply-accumulates", before.macs, after.macs),
         "goal": _goal(run, settings, before, after),
+        "sparsity": None if settings.sparsity is None else figure(settings.sparsity, "share", "recipe"),
     }
 
 

@@ -12,6 +12,8 @@ GoalName = Literal["macs", "params", "size_mb", "latency"]
 MEASURED: tuple[GoalName, ...] = ("size_mb", "latency")  # on files made for a target: its student is its own
 RECOVERING = frozenset({"schedule", "steps", "recovery_epochs", "learning_rate"})  # settings of the training after it
 
+OF_CHANNELS = frozenset({"importance", "scope", "round_to"})  # settings of what goes, where channels do
+
 
 class PruneSettings(Strict):
     """Structured pruning: channels of convolutions; heads and feed-forward units of a BERT, and whole layers.
@@ -55,6 +57,8 @@ class PruneSettings(Strict):
                 "sparsity sets single weights of the distilled student to zero and cuts nothing: remove macs, params, "
                 "latency, size_mb, layers and when: before, or sparsity"
             )
+        if self.sparsity is not None and (unused := sorted(OF_CHANNELS & self.model_fields_set)):
+            raise ValueError(f"sparsity takes the least in magnitude of each layer: remove {' and '.join(unused)}")
         return self
 
     @model_validator(mode="after")

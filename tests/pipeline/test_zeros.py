@@ -53,6 +53,7 @@ def test_what_is_zero_stays_zero_while_the_rest_learns(image_student: NetworkRes
     assert sparse.architecture == image_student.architecture
     assert sparse.name == "mobilenetv2 x0.35 with 80% zeros"
     assert len(sparse.curve) == 3
+    assert sparse.notes[-1].startswith("80% of the weights of its 1x1 convolutions are zero, accuracy ")
     kept, was = (layer.weight.detach() for layer in (thinned[-1], pointwise(before)[-1]))
     assert not np.isclose(kept[kept != 0], was[kept != 0]).all()  # trained
     assert was[kept != 0].abs().mean() > was[kept == 0].abs().mean()  # the least went
@@ -119,6 +120,7 @@ def test_the_plan_says_what_becomes_zero() -> None:
     [
         (DIGITS, "{sparsity: 0.8, macs: 0.5}", "cuts nothing: remove macs"),
         (DIGITS, "{sparsity: 0.5}", "prune.sparsity"),
+        (DIGITS, "{sparsity: 0.8, importance: hessian, round_to: 4}", "remove importance and round_to"),
         (SENTIMENT, "{sparsity: 0.8}", "only 1x1 convolutions have kernels that skip zeros"),
     ],
 )
