@@ -26,7 +26,8 @@ def widen_first_convolution(model: Any) -> None:
         channels, zero_point = weight.dims[1], constants.get(quantize.input[2])
         grouped = any(attribute.name == "group" and attribute.i > 1 for attribute in layer.attribute)
         takers = [node for node in graph.node if quantize.output[0] in node.input]
-        if channels >= TOGETHER or grouped or zero_point is None or zero_point.dims or len(takers) != 1:
+        alone = len(takers) == 1 and not _shared(graph, layer.input[0])
+        if channels >= TOGETHER or grouped or zero_point is None or zero_point.dims or not alone:
             continue
         values = numpy_helper.to_array(weight)
         eight_bits = values.dtype.itemsize == numpy_helper.to_array(zero_point).dtype.itemsize == 1

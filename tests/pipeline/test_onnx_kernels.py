@@ -30,7 +30,7 @@ def result(model: Any, x: np.ndarray) -> np.ndarray:
     return found
 
 
-def quantized_convolution(channels: int, takers: int = 1) -> Any:
+def quantized_convolution(channels: int, takers: str = "convolution") -> Any:
     random = np.random.default_rng(0)
     constants = [
         numpy_helper.from_array(np.float32(0.5), "scale"),
@@ -45,8 +45,10 @@ def quantized_convolution(channels: int, takers: int = 1) -> Any:
         helper.make_node("DequantizeLinear", ["weight", "weight_scale", "weight_zero"], ["weight_real"]),
         helper.make_node("Conv", ["x_real", "weight_real"], ["y"], pads=[1, 1, 1, 1]),
     ]
-    if takers == 2:
+    if "the 8 bits" in takers:
         nodes.insert(2, helper.make_node("DequantizeLinear", ["x_8", "scale", "zero"], ["again"]))
+    if "the real numbers" in takers:  # as a residual connection does
+        nodes.append(helper.make_node("Neg", ["x_real"], ["again"]))
     return model_of(nodes, constants, (1, channels, 6, 6))
 
 
@@ -61,8 +63,11 @@ def test_colours_get_a_channel_of_zeros_beside_them_and_the_numbers_stay() -> No
     np.testing.assert_array_equal(result(model, x), expected)
 
 
-@pytest.mark.parametrize(("channels", "takers"), [(4, 1), (8, 1), (3, 2)])
-def test_enough_channels_and_what_others_take_too_stay_as_they_are(channels: int, takers: int) -> None:
+@pytest.mark.parametrize(
+    ("channels", "takers"),
+    [(4, "convolution"), (8, "convolution"), (3, "and another of the 8 bits"), (3, "and another of the real numbers")],
+)
+def test_enough_channels_and_what_others_take_too_stay_as_they_are(channels: int, takers: str) -> None:
     model = quantized_convolution(channels, takers)
     before = model.SerializeToString()
     widen_first_convolution(model)
