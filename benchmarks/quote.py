@@ -14,6 +14,7 @@ TABLES = {
     "tinybert": tables.tinybert_table, "modes": tables.modes_table, "brings": tables.brings_table,
     "quantized": tables.quantized_table, "pruned": tables.pruned_table, "sparsity": tables.sparsity_table,
     "order": tables.order_table, "total": tables.total_table, "rounding": tables.rounding_table,
+    "left": tables.left_table,
 }  # fmt: skip
 BARS = {"measured": "main"}  # other marks are what the names of results begin with
 MARKED = re.compile(r"<!-- ([a-z-]+) -->\n.*?<!-- /\1 -->", re.DOTALL)

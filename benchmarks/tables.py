@@ -202,12 +202,18 @@ def order_table() -> str:
 
 def rounding_table() -> str:
     """What a multiply-accumulate costs by the multiples that channels come in."""
-    costs = figures_of("compression-rounding")["per_mac_against_1"]
-    multiples = list(next(iter(costs.values())))
-    rows = ["| in multiples of | " + " | ".join(multiples) + " |", "|---" * (1 + len(multiples)) + "|"]
-    rows += [
-        f"| {place} | " + " | ".join(f"{of[each]:.2f}" for each in multiples) + " |" for place, of in costs.items()
-    ]
+    return _by_place(figures_of("compression-thinned")["per_mac_against_multiples_of_1"], "in multiples of")
+
+
+def left_table() -> str:
+    """What is left of the latency by what is left of the multiply-accumulates."""
+    return _by_place(figures_of("compression-thinned")["left"], "multiply-accumulates left")
+
+
+def _by_place(found: dict[str, dict[str, float]], title: str) -> str:
+    columns = list(next(iter(found.values())))
+    rows = [f"| {title} | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
+    rows += [f"| {place} | " + " | ".join(f"{of[each]:.2f}" for each in columns) + " |" for place, of in found.items()]
     return "\n".join(rows)
 
 
