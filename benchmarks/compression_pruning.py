@@ -62,6 +62,8 @@ def main() -> None:
         for name, sets in WAYS.items():
             ways[name] = pruned((*SETTINGS, *short, *sets), folder)
             print(name, ways[name], flush=True)
+    if "refused" in ways[DEFAULT]:
+        raise SystemExit(f"{DEFAULT}: {ways[DEFAULT]['refused']}")
     for way in ways.values():
         if "refused" not in way:
             way["points_lost"] = way["accuracy"]["before"] - way["accuracy"]["after"]
