@@ -15,13 +15,8 @@ SETTINGS = (
     "distill.batch_size=64", "distill.views=2", "distill.epochs=2", "distill.learning_rate=0.001",
     "distill.compare_naive=false", f"prune.latency={SHARE}", "prune.recovery_epochs=6", "prune.learning_rate=0.003",
 )  # fmt: skip
-FLOAT = "quantize.scheme=float32"
-WAYS = {
-    "one shot, float32": (FLOAT,),
-    "gradual, float32": (FLOAT, "prune.schedule=gradual"),
-    "one shot, INT8": (),  # as the target's profile has it
-}
-DEFAULT = "one shot, float32"
+WAYS = {"float32": ("quantize.scheme=float32",), "INT8": ()}  # which the target's profile has
+DEFAULT = "float32"
 SHORT = ("data.limit=400", "teacher.epochs=1", "distill.epochs=1", "prune.latency=0.9", "prune.recovery_epochs=4")
 
 

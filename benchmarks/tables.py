@@ -174,9 +174,9 @@ def quantized_table() -> str:
 
 
 def pruned_table() -> str:
-    """Half of the latency, by way to prune."""
+    """Half of the latency, by what the files compute in."""
     rows = [
-        "| pruned | multiply-accumulates left | parameters left | accuracy | points lost | measured share of latency |",
+        "| files | multiply-accumulates left | parameters left | accuracy | points lost | measured share of latency |",
         "|---|---|---|---|---|---|",
     ]
     for name, way in figures_of("compression-pruning")["ways"].items():
