@@ -67,6 +67,7 @@ def test_the_schemas_page_describes_every_key_and_no_other(
     found = leaves(with_prediction(whole)) | leaves(report_of(text))
     found |= leaves(report_of(releases.pruned_for(run, "latency", 0.5, 0.49), prune={"latency": 0.5}))
     found |= leaves(report_of(releases.pruned_for(run, "size_mb", 1.5, 1.4), prune={"size_mb": 1.5}))
+    found |= leaves(report_of(run, prune={"sparsity": 0.8}, quantize={"scheme": "float32"}))
     found |= leaves(report_of(releases.emulated_for(run)))
     unknown = replace(run.files[0].export, format="mlpackage", notes=("nothing here runs it",))
     found |= leaves(report_of(replace(run, unvalidated=(unknown,))))
