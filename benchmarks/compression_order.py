@@ -24,7 +24,7 @@ WAYS = {
     "after, one shot": AFTER,
     "after, gradual": (*AFTER, "prune.schedule=gradual"),
 }
-DEFAULT = "after, one shot"
+DEFAULT = "before"  # of a student that starts as its teacher
 SHORT = ("data.limit=400", "teacher.epochs=1")
 SEEDS = 2
 
