@@ -15,19 +15,15 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from benchmarks.compression_speed import files_of
-from benchmarks.judging import against, turns
+from benchmarks.judging import CORES, against, instructions, turns
 from benchmarks.record import Bar, quick_asked, scratch, write_result
-from pipeline.bench import made_up_feeds
 from pipeline.export.sparse import sparse_weights
 from pipeline.flatbuffer import read_model, write_model
-from targets.emulator.cores import emulated_core
-from targets.runners.emulated import EmulatedRunner
 from targets.runtimes.base import RuntimeOptions
 
 FAMILY = "mobilenetv2"
 SHARES = (0.7, 0.8, 0.9)  # of zeros
 HELD = 0.8
-CORES = ("cortex-a53", "cortex-a76")  # without dot-product instructions and with them
 ROUNDS, RUNS = 15, 30
 OPTIONS = RuntimeOptions("litert", 1, "xnnpack")
 
@@ -51,12 +47,6 @@ def with_zeros(file: Path, share: float, out: Path, sparse: bool) -> None:
     out.write_bytes(write_model(model))
 
 
-def instructions(core: str, files: dict[str, Path]) -> dict[str, float]:
-    """Millions that one inference takes on an emulated core."""
-    runner = EmulatedRunner(emulated_core(core))
-    return {name: runner.count(file, OPTIONS, made_up_feeds(file, OPTIONS)).total / 1e6 for name, file in files.items()}
-
-
 def main() -> None:
     quick = quick_asked()
     with scratch() as folder:
@@ -75,7 +65,7 @@ def main() -> None:
     figures: dict[str, Any] = {
         name: {
             "bytes": sizes[name], "ms": statistics.median(times[name]), "against_int8": beside[name],
-            "instructions_m": {core: counted[name] for core, counted in counts.items()},
+            "instructions_m": {core: counted[name] / 1e6 for core, counted in counts.items()},
         }
         for name in files
     }  # fmt: skip

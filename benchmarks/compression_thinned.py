@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compression_speed import RECIPE, SETTINGS, TARGET
-from benchmarks.judging import turns
+from benchmarks.judging import CORES, instructions, turns
 from benchmarks.record import Bar, quick_asked, scratch, write_result
-from pipeline.bench import made_up_feeds
 from pipeline.context import RunContext
 from pipeline.files import Networks, make_files, static_scheme
 from pipeline.networks import load_network
@@ -26,15 +25,12 @@ from pipeline.results import PreparedData
 from pipeline.run import train
 from pipeline.settings.prune import PruneSettings
 from pipeline.store import Store
-from targets.emulator.cores import emulated_core
-from targets.runners.emulated import EmulatedRunner
 from targets.runtimes.base import RuntimeOptions
 
 STUDENT = ("student.family=mobilenetv2", "image.size=128")
 SHARES = (0.5, 0.25, 0.1)
 MULTIPLES = (1, 4, 8, 16)
 SCHEMES = {"float32": 0, "int8": -1}  # where a scheme's file stands among those of a runtime
-CORES = ("cortex-a53", "cortex-a76")  # without dot-product instructions and with them
 ROUNDS, RUNS = 15, 30
 
 Thinned = tuple[float, int]  # the share that is left, and the multiples
@@ -69,18 +65,12 @@ def costs_of(files: dict[Thinned, dict[tuple[str, str], Path]], data: PreparedDa
     (first, *_) = files.values()
     for runtime, scheme in first:
         chosen = {str(thin): made[runtime, scheme] for thin, made in files.items()}
-        times = turns(chosen, RuntimeOptions(runtime, 1), data, *((1, 5) if quick else (ROUNDS, RUNS)))
-        costs[f"{runtime}, {scheme}, this host"] = {thin: statistics.median(times[str(thin)]) for thin in files}
-    options = RuntimeOptions("litert", 1, "xnnpack")
+        found = turns(chosen, RuntimeOptions(runtime, 1), data, *((1, 5) if quick else (ROUNDS, RUNS)))
+        costs[f"{runtime}, {scheme}, this host"] = {thin: statistics.median(found[str(thin)]) for thin in files}
     for core in CORES[: 1 if quick else None]:
-        runner = EmulatedRunner(emulated_core(core))
         for scheme in SCHEMES:
-            costs[f"litert, {scheme}, {core}"] = {
-                thin: runner.count(
-                    made["litert", scheme], options, made_up_feeds(made["litert", scheme], options)
-                ).total
-                for thin, made in files.items()
-            }
+            counted = instructions(core, {str(thin): made["litert", scheme] for thin, made in files.items()})
+            costs[f"litert, {scheme}, {core}"] = {thin: counted[str(thin)] for thin in files}
     return costs
 
 

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import Bar
+from pipeline.bench import made_up_feeds
 from pipeline.feeds import feeds
 from pipeline.results import PreparedData
+from targets.emulator.cores import emulated_core
+from targets.runners.emulated import EmulatedRunner
 from targets.runtimes.base import RuntimeOptions, open_model
 
 SAMPLES = 16  # test images that the runs take in turn
 WARM_UP = 3  # runs of a turn that are not counted
+CORES = ("cortex-a53", "cortex-a76")  # to be emulated: without dot-product instructions and with them
 SLOWER = 1.03  # how much slower than the best peer a file may be
 
 Rounds = dict[str, list[float]]  # by file: its milliseconds in each round
@@ -72,6 +76,13 @@ def against(found: Rounds, ours: str) -> dict[str, float]:
         name: statistics.median(theirs / own for theirs, own in zip(times, found[ours], strict=True))
         for name, times in found.items()
     }
+
+
+def instructions(core: str, files: Mapping[str, Path]) -> dict[str, float]:
+    """What one inference of each TFLite file takes on an emulated core. Raises TargetError where there is no
+    emulator."""
+    runner, options = EmulatedRunner(emulated_core(core)), RuntimeOptions("litert", 1, "xnnpack")
+    return {name: runner.count(file, options, made_up_feeds(file, options)).total for name, file in files.items()}
 
 
 def best_peer(peers: Mapping[str, Judged]) -> str:

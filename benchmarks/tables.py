@@ -180,9 +180,6 @@ def pruned_table() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, way in figures_of("compression-pruning")["ways"].items():
-        if "refused" in way:
-            rows.append(f"| {name} | refused: {way['refused']} | | | | |")
-            continue
         left = [f"{way[key]['after'] / way[key]['before']:.0%}" for key in ("macs", "parameters")]
         shares = ", ".join(f"{file['share_of_latency']:.2f}" for file in way["files"].values())
         accuracy = f"{way['accuracy']['after']:.2f}%"

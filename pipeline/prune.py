@@ -5,27 +5,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from pipeline.context import RunContext
 from pipeline.distill.answers import student_schedule
 from pipeline.distill.cache_results import CacheResult
 from pipeline.distill.start import start_student
-from pipeline.networks import ImageNetwork, build_network, load_network
+from pipeline.networks import ImageNetwork, build_network, device_of, load_network
 from pipeline.progress import Meter
 from pipeline.pruning.descent import Learning, descend, judging, recovery
 from pipeline.pruning.importance import gather_gradients
 from pipeline.pruning.ladder import Rung, thin_to
 from pipeline.pruning.schedule import cutting_points, epochs_between
 from pipeline.pruning.zeros import train_sparse
-from pipeline.results import EpochRecord, NetworkResult, PreparedData, PruningChoice
+from pipeline.results import NetworkResult, PreparedData, PruningChoice
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.prune import RECOVERING, PruneSettings
 from pipeline.settings.student import StudentSettings
 from pipeline.student import student_architecture, student_name
 from pipeline.training.fit import Fit, fit, network_result, prepare_torch, samples_of
 from pipeline.weights import weights_identity
+
+Cut = tuple[nn.Module, dict[str, Any], Fit]  # a network, its architecture and how its training went
 
 
 def prune(
@@ -59,7 +60,9 @@ def prune(
             assert isinstance(network, ImageNetwork), "the recipe's"
             outcome = train_sparse(network, data, learning, settings, meter, folder)
         else:
-            network, architecture, outcome = _thinned(data, student, learning, settings, choice, context, meter, folder)
+            network, rungs = descend(data, student, learning, settings, context, device, choice)
+            cut = _cut_gradually if settings.schedule == "gradual" else _cut_once
+            network, architecture, outcome = cut(network, data, student, rungs, learning, settings, meter, folder)
         result = network_result(
             network, data, outcome, folder=folder, key=key, role="pruned", name=_name(student, settings),
             architecture=architecture, meter=meter,
@@ -78,20 +81,6 @@ def prune(
     recovering = student_schedule(data, tuned, context.seed)
     total = samples_of(data, tuned.epochs) + recovering.transfer * tuned.epochs
     return context.stage("prune", inputs, NetworkResult, make, total=total, unit="samples", together=True)
-
-
-def _thinned(
-    data: PreparedData, student: NetworkResult, learning: Learning, settings: PruneSettings,
-    choice: PruningChoice | None, context: RunContext, meter: Meter, folder: Path,
-) -> tuple[nn.Module, dict[str, Any], Fit]:  # fmt: skip
-    """`student` cut to its goal and trained again: the network, its architecture and how its training went."""
-    device = prepare_torch(context)
-    network, rungs = descend(data, student, learning, settings, context, device, choice)
-    if settings.schedule == "gradual":
-        return _cut_gradually(data, student, rungs, learning, settings, device, meter, folder)
-    architecture = rungs[-1].architecture
-    network = _rebuilt(network, architecture).to(device)
-    return network, architecture, fit(network, data, *learning, meter, folder)
 
 
 def start_of(
@@ -119,28 +108,34 @@ def start_of(
     return context.stage("start", inputs, NetworkResult, make, total=total, unit="samples", title="student's start")
 
 
+def _cut_once(
+    network: nn.Module, data: PreparedData, student: NetworkResult, rungs: list[Rung], learning: Learning,
+    settings: PruneSettings, meter: Meter, folder: Path,
+) -> Cut:  # fmt: skip
+    """`network`, which was taken down to the last of `rungs`, trained again."""
+    architecture, device = rungs[-1].architecture, device_of(network)
+    network = _rebuilt(network, architecture).to(device)
+    return network, architecture, fit(network, data, *learning, meter, folder)
+
+
 def _cut_gradually(
-    data: PreparedData, student: NetworkResult, rungs: list[Rung], learning: Learning, settings: PruneSettings,
-    device: torch.device, meter: Meter, folder: Path,
-) -> tuple[nn.Module, dict[str, Any], Fit]:  # fmt: skip
-    """Several cuts down to the last of `rungs`, each of what matters least then, with training between them: the
-    network, its architecture and how its training went. A training that was killed is found by its cut's number; the
-    cuts themselves are made again, from the same weights."""
-    objective, schedule = learning
+    network: nn.Module, data: PreparedData, student: NetworkResult, rungs: list[Rung], learning: Learning,
+    settings: PruneSettings, meter: Meter, folder: Path,
+) -> Cut:  # fmt: skip
+    """`student` anew, several cuts down to the last of `rungs`, each of what matters least then, with training between
+    them. A training that was killed is found by its cut's number; the cuts themselves are made again, from the same
+    weights."""
+    (objective, schedule), device = learning, device_of(network)
     network, architecture = load_network(student), dict(student.architecture)
-    curve: list[EpochRecord] = []
-    best: int | None = None
     outcome = Fit((), None, student.validation_accuracy)
     trained = epochs_between(settings.steps, settings.recovery_epochs)
     for number, rung in enumerate(cutting_points(rungs, settings.steps)):
         gather_gradients(network.to(device), data, objective, schedule, settings.importance, device)
         architecture = thin_to(network, data, architecture, rung.architecture, settings, schedule.seed)
         network = _rebuilt(network, architecture).to(device)
-        phase = replace(schedule, epochs=trained[number], phase=f"cut {number + 1}", begin=len(curve))
-        outcome = fit(network, data, objective, phase, meter, folder)
-        best = None if outcome.best_epoch is None else outcome.best_epoch + len(curve)
-        curve += [replace(record, epoch=record.epoch + len(curve)) for record in outcome.curve]
-    return network, architecture, Fit(tuple(curve), best, outcome.validation_accuracy)
+        phase = replace(schedule, epochs=trained[number], phase=f"cut {number + 1}", begin=len(outcome.curve))
+        outcome = outcome.then(fit(network, data, objective, phase, meter, folder))
+    return network, architecture, outcome
 
 
 def _rebuilt(network: nn.Module, architecture: dict[str, Any]) -> nn.Module:

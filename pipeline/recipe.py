@@ -15,7 +15,7 @@ from pipeline.settings.data import DataSettings, ImageInput, TextInput
 from pipeline.settings.distill import DistillSettings, Ramp
 from pipeline.settings.licences import LicenceSettings
 from pipeline.settings.peers import Peers
-from pipeline.settings.prune import PruneSettings
+from pipeline.settings.prune import RECOVERING, PruneSettings
 from pipeline.settings.release import CalibrationSettings, ExplainSettings, QuantizeSettings
 from pipeline.settings.search import SearchSettings
 from pipeline.settings.student import DEFAULT_FAMILIES, StudentSettings
@@ -61,6 +61,19 @@ class Recipe(Strict):
         if isinstance(student, dict) and "family" not in student:
             return {**content, "student": {"family": family, **student}}
         return content
+
+    @model_validator(mode="before")
+    @classmethod
+    def _order_by_start(cls, content: Any) -> Any:
+        """A student that starts as its teacher ends better if it is pruned before it is distilled: the default, where
+        nothing is said of when, nor of what comes after."""
+        if not isinstance(content, dict) or content.get("task") != "image-classification":
+            return content
+        student, prune = content.get("student"), content.get("prune")
+        if not isinstance(student, dict) or not isinstance(prune, dict) or student.get("start") != "layers":
+            return content
+        told = prune.keys() & {"when", "sparsity", *RECOVERING}
+        return content if told else {**content, "prune": {**prune, "when": "before"}}
 
     @model_validator(mode="after")
     def _known_schema_and_fitting_parts(self) -> "Recipe":

@@ -1,5 +1,6 @@
 """TFLite files whose 1x1 convolutions are mostly zeros, stored without them: XNNPACK multiplies what is left."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def sparse_weights(model: Any) -> int:
 
     (graph,) = model.subgraphs
     densify: list[Any] = []
-    code = len(model.operatorCodes)
+    code, held = len(model.operatorCodes), Counter(tensor.buffer for tensor in graph.tensors)
     for operator in graph.operators:
         if model.operatorCodes[operator.opcodeIndex].builtinCode != schema.BuiltinOperator.CONV_2D:
             continue
@@ -54,6 +55,8 @@ def sparse_weights(model: Any) -> int:
         tensor = graph.tensors[number]
         shape = list(tensor.shape)
         if tensor.type != schema.TensorType.FLOAT32 or shape[1:3] != [1, 1] or shape[3] > LARGEST:
+            continue
+        if held[tensor.buffer] > 1 or tensor.buffer == 0:  # what others hold too, or what is sparse already
             continue
         weights = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32).reshape(shape)
         if np.count_nonzero(weights) > (1 - LEAST) * weights.size:

@@ -14,9 +14,7 @@ from pipeline.pruning.importance import channel_importance
 from pipeline.settings.prune import PruneSettings
 
 DEEPEST = 0.9  # of a layer's channels that may go
-STEPS = (
-    40  # that it takes to the last of them, or to a tenth of the cost: how near the result comes to what is asked for
-)
+STEPS = 40  # to the last of them, or to a tenth of the cost: how near the result comes to what is asked for
 
 Architecture = dict[str, Any]
 

@@ -12,7 +12,7 @@ from pipeline.networks import ImageNetwork
 from pipeline.progress import Meter
 from pipeline.pruning.descent import Learning
 from pipeline.pruning.schedule import epochs_between, share_left
-from pipeline.results import EpochRecord, PreparedData
+from pipeline.results import PreparedData
 from pipeline.settings.prune import PruneSettings
 from pipeline.training.fit import Fit, fit
 
@@ -43,15 +43,13 @@ def train_sparse(
     assert settings.sparsity is not None
     objective, schedule = learning
     cuts = settings.steps if settings.schedule == "gradual" else 1
-    curve: list[EpochRecord] = []
+    done = Fit((), None, 0.0)
     for number, epochs in enumerate(epochs_between(cuts, settings.recovery_epochs), start=1):
         mask_least(network, 1 - share_left(number, cuts, 1 - settings.sparsity))
-        phase = replace(schedule, epochs=epochs, phase=f"zeros {number}", begin=len(curve))
-        outcome = fit(network, data, objective, phase, meter, folder)
-        best = None if outcome.best_epoch is None else outcome.best_epoch + len(curve)
-        curve += [replace(record, epoch=record.epoch + len(curve)) for record in outcome.curve]
+        phase = replace(schedule, epochs=epochs, phase=f"zeros {number}", begin=len(done.curve))
+        done = done.then(fit(network, data, objective, phase, meter, folder))
     unmask(network)
-    return Fit(tuple(curve), best, outcome.validation_accuracy)
+    return done
 
 
 def mask_least(network: ImageNetwork, share: float) -> None:

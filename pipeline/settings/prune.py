@@ -11,7 +11,6 @@ Importance = Literal["taylor", "hessian", "magnitude_l1", "magnitude_l2", "bn_sc
 GoalName = Literal["macs", "params", "size_mb", "latency"]
 MEASURED: tuple[GoalName, ...] = ("size_mb", "latency")  # on files made for a target: its student is its own
 RECOVERING = frozenset({"schedule", "steps", "recovery_epochs", "learning_rate"})  # settings of the training after it
-
 OF_CHANNELS = frozenset({"importance", "scope", "round_to"})  # settings of what goes, where channels do
 
 
@@ -29,7 +28,7 @@ class PruneSettings(Strict):
 
     `when`: `after` distillation, with `recovery_epochs` of it again, all cut at once (`one_shot`) or in `steps` with
     training between them (`gradual`); or `before`: the student's pretrained start is cut, and distillation is its
-    recovery.
+    recovery. A recipe whose image student starts as its teacher means `before` if it says neither.
     """
 
     macs: float = Field(default=1.0, gt=0.05, le=1.0)

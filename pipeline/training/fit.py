@@ -52,6 +52,13 @@ class Fit:
     best_epoch: int | None
     validation_accuracy: float
 
+    def then(self, later: "Fit") -> "Fit":
+        """This training and one that went on from its weights, as one: what the `later` one kept is kept."""
+        done = len(self.curve)
+        curve = (*self.curve, *(replace(record, epoch=record.epoch + done) for record in later.curve))
+        best = None if later.best_epoch is None else later.best_epoch + done
+        return Fit(curve, best, later.validation_accuracy)
+
 
 def prepare_torch(context: RunContext) -> torch.device:
     """Sets the number of training threads and the seed; the device to train on, each process's own."""

@@ -32,6 +32,28 @@ def test_one_goal_or_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("prune", "start", "when"),
+    [
+        ("{macs: 0.5}", "layers", "before"),
+        ("{macs: 0.5}", "random", "after"),
+        ("{macs: 0.5, when: after}", "layers", "after"),
+        ("{macs: 0.5, recovery_epochs: 4}", "layers", "after"),
+        ("{macs: 0.5, schedule: gradual, recovery_epochs: 4}", "layers", "after"),
+        ("{sparsity: 0.8}", "layers", "after"),
+    ],
+)
+def test_a_student_that_starts_as_its_teacher_is_pruned_before_unless_the_recipe_says_otherwise(
+    prune: str, start: str, when: str
+) -> None:
+    settings = (f"prune={prune}", f"student.start={start}", "student.family=efficientnet_lite0", "student.width=1")
+    assert load_recipe(DIGITS, settings).prune.when == when
+
+
+def test_a_text_student_is_pruned_after_whatever_it_starts_from() -> None:
+    assert load_recipe(SENTIMENT, ("prune={macs: 0.5}", "student.start=layers")).prune.when == "after"
+
+
+@pytest.mark.parametrize(
     ("prune", "reason"),
     [
         ("{macs: 0.5, latency: 0.5}", "one goal at a time, found macs 0.5 and latency 0.5"),

@@ -1,7 +1,9 @@
 """Weights set to zero while the student learns on, and files that store what is left."""
 
 import re
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ from torch import nn
 
 from pipeline.context import RunContext
 from pipeline.errors import InputError
-from pipeline.export.sparse import store_sparse
+from pipeline.export.sparse import sparse_weights, store_sparse
 from pipeline.export.tflite import export_tflite
 from pipeline.feeds import feeds
+from pipeline.flatbuffer import read_model
 from pipeline.networks import load_network
 from pipeline.plan import describe_plan, make_plan
 from pipeline.prune import prune
@@ -20,6 +23,8 @@ from pipeline.recipe import load_recipe
 from pipeline.results import ExportedFile, NetworkResult, PreparedData
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.prune import PruneSettings
+from pipeline.store import Store
+from pipeline.training.fit import fit
 from targets.errors import TargetError
 from targets.runtimes.base import RuntimeOptions, open_model, operators
 from tests.pipeline.test_plan import DIGITS, SENTIMENT
@@ -59,6 +64,28 @@ def test_what_is_zero_stays_zero_while_the_rest_learns(image_student: NetworkRes
     assert was[kept != 0].abs().mean() > was[kept == 0].abs().mean()  # the least went
 
 
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    digits: PreparedData, image_student: NetworkResult, sparse: NetworkResult, session_context: RunContext,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    trained: list[str] = []
+
+    def killed_at_the_second(network: Any, data: Any, objective: Any, schedule: Any, *rest: Any) -> Any:
+        trained.append(schedule.phase)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return fit(network, data, objective, schedule, *rest)
+
+    context = RunContext(Store(tmp_path), seed=session_context.seed)
+    monkeypatch.setattr("pipeline.pruning.zeros.fit", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        prune(digits, image_student, image_student, None, SPARSE, ONLINE, context)
+    found = prune(digits, image_student, image_student, None, SPARSE, ONLINE, context)
+    assert trained == ["zeros 1", "zeros 2", "zeros 1", "zeros 2"]
+    assert found.checkpoint_file.read_bytes() == sparse.checkpoint_file.read_bytes()
+    assert found.curve == sparse.curve
+
+
 def test_masks_come_and_go_and_leave_the_zeros(image_student: NetworkResult) -> None:
     network = load_network(image_student)
     names = list(network.state_dict())
@@ -89,6 +116,13 @@ def test_a_file_without_zeros_is_stored_as_it_is(image_tflite: ExportedFile, con
     stored = store_sparse(image_tflite, context)
     assert stored.sha256 == image_tflite.sha256
     assert stored.notes == image_tflite.notes
+
+
+def test_weights_that_two_tensors_hold_stay_dense(dense_file: ExportedFile) -> None:
+    model = read_model(dense_file.file.read_bytes())
+    (graph,) = model.subgraphs
+    graph.tensors.extend(copy(tensor) for tensor in list(graph.tensors))
+    assert sparse_weights(model) == 0
 
 
 def test_other_files_come_back(image_onnx: ExportedFile, context: RunContext) -> None:
